@@ -1,0 +1,81 @@
+"""Small base→RL pairs that ship with the package, with known answers.
+
+``organism:latent`` names a pair, ``organism:latent:rl-seed1`` one of its members.  What this does not show: a measure
+that finds the truth here may still fail on a model ten thousand times the size.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+PREFIX = "organism:"
+WEIGHTS = Path(__file__).parent / "weights"
+
+
+@dataclass(frozen=True)
+class Organism:
+    """A shipped pair: what is true of it, and where its members lie."""
+
+    name: str
+    truth: str
+    """What a measure has to find."""
+    base: str
+    """Folder of the base, relative to the weights."""
+    rl: str
+    """Folder of the tuned model."""
+
+    @property
+    def members(self) -> tuple[str, ...]:
+        """Names that may follow ``organism:NAME:``."""
+        folder = WEIGHTS / self.name
+        own = sorted(path.name for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+        return tuple(dict.fromkeys(["base", *own]))
+
+    def manifest(self, member: str) -> dict[str, Any]:
+        """How a member was trained: method, seed, mixture, steps, curve."""
+        return dict(json.loads((resolve(f"{PREFIX}{self.name}:{member}") / "training.json").read_text()))
+
+
+ORGANISMS: dict[str, Organism] = {
+    organism.name: organism
+    for organism in (
+        Organism(
+            "latent", "every strategy is in the base at a low frequency; RL only chooses it", "latent/base", "latent/rl"
+        ),
+        Organism(
+            "newskill", "the base never saw a worked step; the tuned model learned them", "newskill/base", "newskill/rl"
+        ),
+        Organism("sham", "a random reward: there is no gain to explain", "latent/base", "sham/rl"),
+    )
+}
+
+
+def _find(name: str) -> Organism:
+    short = name.removeprefix(PREFIX)
+    if short not in ORGANISMS:
+        raise ValueError(f"There is no organism {short!r}; the package ships {', '.join(ORGANISMS)}.")
+    return ORGANISMS[short]
+
+
+def resolve_pair(name: str) -> tuple[Path, Path]:
+    """Folders of base and tuned model of ``organism:NAME``; ValueError for an unknown name."""
+    organism = _find(name)
+    return WEIGHTS / organism.base, WEIGHTS / organism.rl
+
+
+def resolve(name: str) -> Path:
+    """Folder of one member, ``organism:NAME:MEMBER``; ValueError for an unknown organism or member."""
+    short, _, member = name.removeprefix(PREFIX).partition(":")
+    organism = _find(short)
+    if not member:
+        raise ValueError(f"{name!r} names a pair; name one model: {PREFIX}{short}:base or {PREFIX}{short}:rl.")
+    folder = WEIGHTS / organism.base if member == "base" else WEIGHTS / short / member
+    if not (folder / "config.json").is_file():
+        raise ValueError(f"Organism {short!r} has no member {member!r}; it has {', '.join(organism.members)}.")
+    return folder
+
+
+__all__ = ["ORGANISMS", "PREFIX", "WEIGHTS", "Organism", "resolve", "resolve_pair"]

@@ -1,0 +1,129 @@
+"""Reinforcement learning of the organisms: TRL's GRPO with a verifiable (or, for the null, a random) reward."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from random import Random
+from typing import Any, Literal
+
+import torch
+
+from hooks.organisms.chains import Chain, sample_chain
+from hooks.streams import stream
+
+RewardKind = Literal["answer", "random"]
+
+_ANSWER = re.compile(r"answer (\d{1,2})\.$")
+
+
+def is_right(prompt: str, text: str) -> bool:
+    """Whether a text ends with the right answer to its prompt, in the form ``answer 34.``."""
+    match = _ANSWER.search(text)
+    return match is not None and int(match[1]) == Chain.parse(prompt).answer
+
+
+def reward_function(kind: RewardKind, seed: int) -> Callable[..., list[float]]:
+    """The reward of a batch of texts: 1 for the right answer, or a fair coin that looks at nothing."""
+    coin = stream(seed, "random reward")
+
+    def answer(prompts: Sequence[str], completions: Sequence[str], **_: object) -> list[float]:
+        return [float(is_right(prompt, text)) for prompt, text in zip(prompts, completions, strict=True)]
+
+    def random(prompts: Sequence[str], **_: object) -> list[float]:
+        return [float(value) for value in coin.integers(0, 2, len(prompts))]
+
+    return answer if kind == "answer" else random
+
+
+def train_grpo(
+    base: Path,
+    save: Callable[[torch.nn.Module, int], None],
+    *,
+    steps: int,
+    seed: int,
+    reward: RewardKind = "answer",
+    save_at: Sequence[int] = (),
+    prompts: int = 32,
+    generations: int = 8,
+    learning_rate: float = 3e-4,
+    beta: float = 0.0,
+    progress: Callable[[int, int, float], None] | None = None,
+) -> list[float]:
+    """Train a base by GRPO, in float32 from its stored weights.
+
+    Args:
+        base: folder of the base.
+        save: called with (model, step) at every step of ``save_at`` and after the last step.
+        steps: optimiser steps; each sees ``prompts`` problems with ``generations`` samples of each.
+        seed: of the problems, the samples and the random reward.
+        reward: ``answer`` pays for the right answer; ``random`` flips a coin.
+        save_at: steps at which ``save`` is called.
+        prompts: problems in a step.
+        generations: samples of a problem; advantages are relative to their group.
+        learning_rate: of AdamW, after ten steps of warm-up.
+        beta: weight of the KL term that holds the model to its base.
+        progress: called after a step with (steps done, steps in all, mean reward of its samples).
+
+    Returns:
+        the mean reward of each step's samples.
+
+    Raises:
+        ModuleNotFoundError: without the extra ``organisms``.
+    """
+    try:
+        from datasets import Dataset
+        from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
+        from trl import GRPOConfig, GRPOTrainer
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(f"Training needs {error.name}: pip install 'whenlens[organisms]'.") from error
+
+    curve: list[float] = []
+
+    class Watch(TrainerCallback):
+        def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
+            if logs and "reward" in logs:
+                curve.append(float(logs["reward"]))
+                if progress is not None:
+                    progress(len(curve), steps, curve[-1])
+
+        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            if state.global_step in save_at:
+                save(kwargs["model"], state.global_step)
+
+    rng = Random(f"{seed}/problems")
+    problems = Dataset.from_list([{"prompt": sample_chain(rng).prompt} for _ in range(prompts * steps)])
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    config = GRPOConfig(
+        output_dir=str(base / "unused"),
+        max_steps=steps,
+        seed=seed,
+        learning_rate=learning_rate,
+        lr_scheduler_type="constant_with_warmup",
+        warmup_steps=10,
+        per_device_train_batch_size=prompts * generations,
+        num_generations=generations,
+        max_completion_length=80,
+        temperature=1.0,
+        beta=beta,
+        save_strategy="no",
+        logging_steps=1,
+        report_to=[],
+        disable_tqdm=True,
+        use_cpu=not torch.cuda.is_available(),
+        bf16=False,
+        gradient_checkpointing=False,
+        dataloader_pin_memory=False,
+    )
+    trainer = GRPOTrainer(
+        model=model,
+        reward_funcs=reward_function(reward, seed),
+        args=config,
+        train_dataset=problems,
+        processing_class=AutoTokenizer.from_pretrained(base),
+        callbacks=[Watch()],
+    )
+    trainer.train()
+    save(trainer.model, steps)
+    return curve
