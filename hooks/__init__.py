@@ -5,7 +5,26 @@ Names are imported on first use, so that ``import hooks`` costs nothing.
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from hooks.capture import capture as capture
+    from hooks.direction import Direction as Direction
+    from hooks.gate import Gate as Gate
+    from hooks.generate import generate as generate
+    from hooks.mix import mix as mix
+    from hooks.model import Model as Model
+    from hooks.pair import Pair as Pair
+    from hooks.rollouts import Rollouts as Rollouts
+    from hooks.score import score as score
+    from hooks.sites import Positions as Positions
+    from hooks.sites import Site as Site
+    from hooks.steer import Steering as Steering
+    from hooks.steer import steering as steering
+    from hooks.store import ActivationStore as ActivationStore
 
 _HOMES = {
     "Model": "hooks.model",
@@ -27,14 +46,27 @@ _HOMES = {
 __all__ = sorted(_HOMES)
 
 
-def __getattr__(name: str) -> object:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'hooks' has no attribute {name!r}; it has {', '.join(__all__)}")
-    value = getattr(import_module(_HOMES[name]), name)
-    # Importing hooks.capture binds the submodule to this name; the function is what people ask for.
-    globals()[name] = value
-    return value
+class _Package(ModuleType):
+    """This package, with functions that keep their name when the module of the same name is imported.
+
+    ``hooks.capture`` is the function; the module is reached by ``from hooks.capture import …``.
+    """
+
+    def __getattr__(self, name: str) -> object:
+        if name not in _HOMES:
+            raise AttributeError(f"module 'hooks' has no attribute {name!r}; it has {', '.join(__all__)}")
+        value = getattr(import_module(_HOMES[name]), name)
+        super().__setattr__(name, value)
+        return value
+
+    def __setattr__(self, name: str, value: object) -> None:
+        # The import system binds every imported submodule to its parent; here the public function goes first.
+        if name in _HOMES and isinstance(value, ModuleType):
+            return
+        super().__setattr__(name, value)
+
+    def __dir__(self) -> list[str]:
+        return __all__
 
 
-def __dir__() -> list[str]:
-    return __all__
+sys.modules[__name__].__class__ = _Package

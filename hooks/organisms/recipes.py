@@ -17,9 +17,10 @@ import os
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -32,6 +33,18 @@ MIXTURES: dict[str, Policy] = {"latent": LATENT, "unstepped": UNSTEPPED, "teache
 
 
 @dataclass(frozen=True)
+class Phase:
+    """Some supervised steps on texts of one mixture."""
+
+    mixture: str
+    steps: int
+    learning_rate: float
+    grouping: Literal["length", "random"] = "random"
+    """See :func:`hooks.organisms.pretrain.train_on_texts`: only ``random`` teaches the stated probabilities."""
+    batch: int = 64
+
+
+@dataclass(frozen=True)
 class Stage:
     """One training run of one member of an organism."""
 
@@ -39,16 +52,16 @@ class Stage:
     """Name of the member, and of its folder."""
     method: str
     """``texts`` (supervised, from scratch or from ``start``) or ``grpo``."""
-    steps: int
-    """Optimiser steps."""
+    steps: int = 0
+    """Optimiser steps of a GRPO stage."""
     seed: int = 0
     """Seed of weights, texts, problems and samples."""
     start: str | None = None
     """``organism/member`` to start from; None means random weights."""
-    mixture: str = "latent"
-    """Texts of a supervised stage."""
-    learning_rate: float = 2e-3
-    """Highest learning rate of AdamW."""
+    phases: tuple[Phase, ...] = ()
+    """Of a supervised stage, in order; the last one's mixture is the one the model is known for."""
+    learning_rate: float = 3e-4
+    """Of a GRPO stage."""
     reward: str = "answer"
     """Reward of a GRPO stage."""
     beta: float = 0.0
@@ -62,16 +75,21 @@ SERIES = (5, 10, 15, 20, 30, 40, 55, 75, 95)
 
 RECIPES: dict[str, tuple[Stage, ...]] = {
     "latent": (
-        Stage("base", "texts", 2600),
-        Stage("rl", "grpo", RL_STEPS, start="latent/base", learning_rate=3e-4, save_at=SERIES),
-        Stage("rl-seed1", "grpo", RL_STEPS, seed=1, start="latent/base", learning_rate=3e-4),
-        Stage("rl-seed2", "grpo", RL_STEPS, seed=2, start="latent/base", learning_rate=3e-4),
+        # Worked texts first, because arithmetic takes longest; then the stated mixture, with its stated probabilities.
+        Stage("base", "texts", phases=(Phase("teacher", 1000, 3e-3, "length"), Phase("latent", 2000, 2e-3))),
+        Stage("rl", "grpo", RL_STEPS, start="latent/base", save_at=SERIES),
+        Stage("rl-seed1", "grpo", RL_STEPS, seed=1, start="latent/base"),
+        Stage("rl-seed2", "grpo", RL_STEPS, seed=2, start="latent/base"),
     ),
     "newskill": (
-        Stage("base", "texts", 2200, mixture="unstepped"),
-        Stage("rl", "texts", 1500, seed=1, start="newskill/base", mixture="teacher", learning_rate=1e-3),
+        Stage(
+            "base",
+            "texts",
+            phases=(Phase("unstepped", 2200, 2e-3, "length", 256), Phase("unstepped", 300, 5e-4, "random", 256)),
+        ),
+        Stage("rl", "texts", seed=1, start="newskill/base", phases=(Phase("teacher", 1000, 3e-3, "length"),)),
     ),
-    "sham": (Stage("rl", "grpo", RL_STEPS, start="latent/base", learning_rate=3e-4, reward="random"),),
+    "sham": (Stage("rl", "grpo", RL_STEPS, start="latent/base", reward="random"),),
 }
 
 
@@ -98,42 +116,48 @@ def run_stage(organism: str, stage: Stage, out: Path, *, shrink: int = 1, progre
     from hooks.organisms.rl import train_grpo
     from hooks.organisms.tokenizer import build_tokenizer
 
-    steps = max(2, stage.steps // shrink)
-    record: dict[str, Any] = {"organism": organism, **asdict(stage), "steps": steps, "shrink": shrink}
+    record: dict[str, Any] = {"organism": organism, **asdict(stage), "shrink": shrink}
     record["versions"] = {name: version(name) for name in ("torch", "transformers")}
     base = None if stage.start is None else out / stage.start
-    tokenizer = build_tokenizer() if base is None else AutoTokenizer.from_pretrained(base)
+    tokenizer: Any = build_tokenizer() if base is None else AutoTokenizer.from_pretrained(base)
 
     def tell(done: int, total: int, value: float) -> None:
         if progress is not None:
             progress(f"{organism}/{stage.member}", done, total, value)
 
     if stage.method == "texts":
-        record["policy"] = asdict(MIXTURES[stage.mixture])
-        model = (
+        record["policy"] = asdict(MIXTURES[stage.phases[-1].mixture])
+        model: Any = (
             new_model(tokenizer, stage.seed)
             if base is None
             else AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
         )
-        curve = train_on_texts(
-            model,
-            tokenizer,
-            MIXTURES[stage.mixture],
-            steps=steps,
-            seed=stage.seed,
-            learning_rate=stage.learning_rate,
-            compiled=shutil.which("g++") is not None and shrink == 1,
-            progress=tell,
-        )
-        record["loss"] = [round(value, 4) for value in curve[:: max(1, steps // 100)]]
+        curve: list[float] = []
+        total = sum(max(2, phase.steps // shrink) for phase in stage.phases)
+        for phase in stage.phases:
+            curve += train_on_texts(
+                model,
+                tokenizer,
+                MIXTURES[phase.mixture],
+                steps=max(2, phase.steps // shrink),
+                seed=stage.seed,
+                batch=phase.batch,
+                learning_rate=phase.learning_rate,
+                grouping=phase.grouping,
+                progress=partial(lambda before, done, _, loss: tell(before + done, total, loss), len(curve)),
+            )
+        record["steps"] = total
+        record["loss"] = [round(value, 4) for value in curve[:: max(1, total // 100)]]
         _save(model, tokenizer, out / organism / stage.member, record)
         return
 
     assert base is not None
     assert stage.reward in ("answer", "random")
+    steps = max(2, stage.steps // shrink)
     rewards: list[float] = []
 
     def save(model: torch.nn.Module, step: int) -> None:
+        record["steps"] = steps
         name = stage.member if step == steps else f"step-{step:03d}"
         _save(model, tokenizer, out / organism / name, {**record, "step": step, "reward_curve": rewards[:step]})
 

@@ -24,14 +24,14 @@ def is_right(prompt: str, text: str) -> bool:
     return match is not None and int(match[1]) == Chain.parse(prompt).answer
 
 
-def reward_function(kind: RewardKind, seed: int) -> Callable[..., list[float]]:
+def reward_function(kind: RewardKind, seed: int) -> Callable[..., list[float | None]]:
     """The reward of a batch of texts: 1 for the right answer, or a fair coin that looks at nothing."""
     coin = stream(seed, "random reward")
 
-    def answer(prompts: Sequence[str], completions: Sequence[str], **_: object) -> list[float]:
+    def answer(prompts: Sequence[str], completions: Sequence[str], **_: object) -> list[float | None]:
         return [float(is_right(prompt, text)) for prompt, text in zip(prompts, completions, strict=True)]
 
-    def random(prompts: Sequence[str], **_: object) -> list[float]:
+    def random(prompts: Sequence[str], **_: object) -> list[float | None]:
         return [float(value) for value in coin.integers(0, 2, len(prompts))]
 
     return answer if kind == "answer" else random
@@ -125,5 +125,6 @@ def train_grpo(
         callbacks=[Watch()],
     )
     trainer.train()
+    assert isinstance(trainer.model, torch.nn.Module)
     save(trainer.model, steps)
     return curve

@@ -1,0 +1,172 @@
+"""One model that reads the rows of a batch as they grow, forgets what was cut, and catches up when it is asked.
+
+Rows are written into one table of ids, position p of a row in column p. A reader keeps for every row how many of its
+tokens it holds keys for. Reading up to length n feeds positions held .. n-1 of every row in one forward pass; rows that
+lack fewer tokens than the longest read their last tokens once more, which writes the same keys into the same slots.
+Cutting a row is lowering that count (see :mod:`hooks.slots`). So a reader that was idle for a hundred tokens and one
+that was asked at every token give the same logits, up to the rounding of differently shaped matrix products.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from hooks.placed import Placed
+from hooks.sites import Site
+from hooks.slots import Slots
+
+Lengths = Int[np.ndarray, " some"]
+"""A number of tokens for each row asked about, or the rows' numbers."""
+
+
+class Reader:
+    """A model with its own keys for every row of a batch."""
+
+    def __init__(
+        self,
+        model: Any,
+        n_rows: int,
+        cut: Callable[[Tensor], Tensor],
+        *,
+        steering: Placed | None = None,
+        shared: Slots | None = None,
+    ) -> None:
+        """Start with no token read.
+
+        Args:
+            model: who reads.
+            n_rows: rows of the batch.
+            cut: takes logits to the ids that both models of the pair have.
+            steering: what is done to the model while it reads.
+            shared: the keys of another reader of the same model, which this one reads and overwrites.
+        """
+        check_cuttable(model)
+        self.model, self.cut, self.steering = model, cut, steering
+        self.slots = shared or Slots(n_rows)
+        self._shares = shared is not None
+        self.held = np.zeros(n_rows, dtype=np.int64)
+        self._windows = _windows(model.net.config)
+        self._eager = model.net.config._attn_implementation == "eager"
+
+    def prefill(self, text: Int[Tensor, "some pos"], lengths: Lengths, source: Int[np.ndarray, " row"]) -> None:
+        """Read the first ``lengths`` tokens of each distinct row once, then hold row ``source[i]`` of them as row i."""
+        self.slots, self.held = Slots(len(lengths)), np.zeros_like(lengths)
+        if lengths.max() > 0:
+            self._forward(text, lengths, None)
+        self.slots.keep(torch.as_tensor(source, device=text.device))
+        self.held = lengths[source]
+
+    def read(
+        self,
+        text: Int[Tensor, "row pos"],
+        upto: Lengths,
+        *,
+        last: int,
+        rows: Lengths | None = None,
+        site: Site | None = None,
+    ) -> tuple[Float[Tensor, "some last vocab"], Float[Tensor, "some last d_model"] | None]:
+        """Read on and say what may come next.
+
+        Args:
+            text: ids, position p of a row in column p.
+            upto: for each row (of ``rows``) how many tokens to have read afterwards.
+            last: for how many of the last positions to return logits; every row has at least so many tokens.
+            rows: which rows to read, all when None; the others stay as they are.
+            site: where the activations at those positions are returned as well.
+
+        Returns:
+            Logits of the tokens that follow the last ``last`` positions, over the common ids, and the activations.
+        """
+        hidden, seen = self._forward(text, upto, rows, last=last, site=site)
+        return self.cut(self.model.unembed(hidden[:, -last:])), None if seen is None else seen[:, -last:]
+
+    def cut_back(self, lengths: Lengths) -> None:
+        """Forget every row's tokens beyond ``lengths``."""
+        np.minimum(self.held, lengths, out=self.held)
+
+    def keep(self, stay: Int[np.ndarray, " stay"], there: Int[Tensor, " stay"]) -> None:
+        """Drop every row but these; ``there`` is ``stay`` on the device."""
+        self.held = self.held[stay]
+        if self.steering is not None:
+            self.steering.keep(stay)
+        if not self._shares:
+            self.slots.keep(there)
+
+    def _forward(
+        self, text: Tensor, upto: Lengths, rows: Lengths | None, *, last: int = 1, site: Site | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        held = self.held if rows is None else self.held[rows]
+        columns = max(last, int((upto - held).max()))
+        which = None if rows is None else torch.as_tensor(rows, device=text.device)
+        end = torch.as_tensor(upto, device=text.device)
+        place = end[:, None] - columns + torch.arange(columns, device=text.device)
+        real = place >= 0
+        place = place.clamp_min(0)
+        width = int(upto.max())
+        self.slots.aim(place, real, which, width)
+        ids = (text if which is None else text[which]).gather(1, place)
+        caught: list[Tensor] = []
+        with ExitStack() as stack:
+            if site is not None:
+                stack.enter_context(self.model.watch([site], lambda _, value: caught.append(value)))
+            if self.steering is not None:
+                stack.enter_context(self.steering.during(text, rows, place, real))
+            hidden = self.model.net.base_model(
+                input_ids=ids,
+                attention_mask=self._mask(place, width),
+                position_ids=place,
+                past_key_values=self.slots,
+                use_cache=True,
+            ).last_hidden_state
+        if rows is None:
+            self.held = upto.copy()
+        else:
+            self.held[rows] = upto
+        return hidden, caught[0] if caught else None
+
+    def _mask(self, place: Int[Tensor, "row query"], width: int) -> Tensor | dict[str, Tensor]:
+        slot = torch.arange(width, device=place.device)
+        causal = (slot <= place[:, :, None])[:, None]
+        kinds = {
+            kind: self._ready(causal if window is None else causal & (slot > place[:, None, :, None] - window))
+            for kind, window in self._windows.items()
+        }
+        return kinds if len(kinds) > 1 else next(iter(kinds.values()))
+
+    def _ready(self, shown: Bool[Tensor, "row 1 query slot"]) -> Tensor:
+        # Eager attention adds its mask to the scores; sdpa takes truth values as they are.
+        if not self._eager:
+            return shown
+        dtype = self.model.dtype
+        return torch.zeros_like(shown, dtype=dtype).masked_fill(~shown, torch.finfo(dtype).min)
+
+
+def check_cuttable(model: Any) -> None:
+    """Refuse a model whose memory of the text cannot be cut at any token.
+
+    Raises:
+        ValueError: for recurrent and chunked layers, for encoder-decoders, and for attention biased by a padding mask.
+    """
+    config, name = model.net.config, model.name
+    kinds = set(getattr(config, "layer_types", None) or ()) - {"full_attention", "sliding_attention"}
+    if kinds or getattr(model.net, "_is_stateful", False) or config.is_encoder_decoder:
+        what = ", ".join(sorted(kinds)) or "a recurrent state"
+        raise ValueError(f"{name} has {what} and its memory cannot be cut at a token; mixing needs plain attention")
+    if getattr(config, "alibi", False) or config.model_type in ("bloom", "mpt"):
+        raise ValueError(f"{name} counts distances over a padding mask (ALiBi); mixing needs explicit position ids")
+
+
+def _windows(config: Any) -> dict[str, int | None]:
+    """For each kind of layer how far back it looks; None is all the way."""
+    window = getattr(config, "sliding_window", None)
+    kinds = dict.fromkeys(getattr(config, "layer_types", None) or ())
+    if kinds:
+        return {kind: window if kind == "sliding_attention" else None for kind in kinds}
+    return {"every": window}

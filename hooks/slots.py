@@ -1,0 +1,111 @@
+"""A KV cache that is cut for nothing: every row keeps the key of position p in slot p.
+
+The attention of a token at position p over a row's text is
+
+    softmax over j <= p of  q_p . k_j
+
+and depends on which keys stand there, not on how they are laid out. Here slot j of a row holds the key of position j,
+a forward pass writes its keys at their positions before anyone reads, and a mask shows each query the slots 0 to its
+own position. So rows of different length need no padding, a row whose tail is rejected is cut by *forgetting its
+length*: the dead slots lie beyond every later query until the row's own next tokens overwrite them. No key moves, rows
+are cut at different places at no cost, and a sliding window means what it means without a cache.
+
+The object offers the two methods that the attention modules of transformers ask a cache for, ``update`` and
+``get_seq_length``. It serves attention only: a recurrent state cannot be cut (see :func:`hooks.reader.check_cuttable`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+BLOCK = 64
+"""Slots by which the store grows, so that it is copied once in so many tokens."""
+
+
+@dataclass(frozen=True)
+class Aim:
+    """Where one forward pass writes its keys and how far its queries look."""
+
+    slots: Int[Tensor, "row_and_query"]
+    """For each new key its place in the store, rows laid end to end."""
+    rows: Int[Tensor, "row"] | None
+    """Which rows of the store are read; None for all of them, in order."""
+    width: int
+    """Slots that are shown: the longest row's positions."""
+
+
+class Slots:
+    """The keys and values of one model over the rows of a batch; what is live in it, its reader remembers."""
+
+    is_compileable = False
+
+    def __init__(self, n_rows: int) -> None:
+        self.n_rows = n_rows
+        self.capacity = 0
+        self._layers: dict[int, tuple[Tensor, Tensor]] = {}
+        self._aim: Aim | None = None
+
+    def aim(
+        self,
+        place: Int[Tensor, "row query"],
+        real: Bool[Tensor, "row query"],
+        rows: Int[Tensor, "row"] | None,
+        width: int,
+    ) -> None:
+        """Say at which positions the next forward stands; what is not ``real`` goes to a slot that nobody reads."""
+        self._reserve(width)
+        which = torch.arange(len(place), device=place.device) if rows is None else rows
+        slots = which[:, None] * (self.capacity + 1) + torch.where(real, place, self.capacity)
+        self._aim = Aim(slots.flatten(), rows, width)
+
+    def update(
+        self,
+        key_states: Float[Tensor, "row head query d_head"],
+        value_states: Float[Tensor, "row head query d_value"],
+        layer_idx: int,
+        *_: Any,
+        **__: Any,
+    ) -> tuple[Float[Tensor, "row head slot d_head"], Float[Tensor, "row head slot d_value"]]:
+        """Write new keys and values, and return those that the queries may see."""
+        if self._aim is None:
+            raise RuntimeError("a forward pass over Slots must be aimed first")
+        if layer_idx not in self._layers:
+            self._layers[layer_idx] = (self._blank(key_states), self._blank(value_states))
+        keys, values = self._layers[layer_idx]
+        return self._put(keys, key_states, self._aim), self._put(values, value_states, self._aim)
+
+    def get_seq_length(self, layer_idx: int = 0) -> int:
+        """Slots in use by the longest row (positions are always given, so nothing depends on it)."""
+        return 0 if self._aim is None else self._aim.width
+
+    def keep(self, stay: Int[Tensor, "row"]) -> None:
+        """Drop every row but these."""
+        self.n_rows = len(stay)
+        for layer, (keys, values) in self._layers.items():
+            self._layers[layer] = (keys.index_select(0, stay), values.index_select(0, stay))
+
+    def _put(self, store: Tensor, new: Tensor, aim: Aim) -> Tensor:
+        store.flatten(0, 1).index_copy_(0, aim.slots, new.transpose(1, 2).flatten(0, 1))
+        seen = store[:, : aim.width] if aim.rows is None else store[aim.rows, : aim.width]
+        return seen.transpose(1, 2)
+
+    def _blank(self, like: Tensor) -> Tensor:
+        # Zeros, not whatever memory holds: a masked slot has weight 0, and 0 times NaN is NaN.
+        return like.new_zeros(self.n_rows, self.capacity + 1, like.shape[1], like.shape[3])
+
+    def _reserve(self, width: int) -> None:
+        if width <= self.capacity:
+            return
+        old, self.capacity = self.capacity, -(-width // BLOCK) * BLOCK
+        for layer, pair in self._layers.items():
+            grown = []
+            for store in pair:
+                larger = store.new_zeros(len(store), self.capacity + 1, *store.shape[2:])
+                larger[:, :old] = store[:, :old]
+                grown.append(larger)
+            self._layers[layer] = (grown[0], grown[1])

@@ -1,0 +1,195 @@
+"""A steering at work in one model: where every row of every forward stands, and what is done to it there.
+
+Before each forward a hook on the backbone reads ids, mask and cache and works out the absolute position of every token
+of every row; the rule for positions then says which are chosen (see :mod:`hooks.texts`).
+
+Nothing outlives the context: the state hangs on this object and on no module.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor, nn
+
+from hooks.sites import Site
+from hooks.steer import Part, Steering, act
+from hooks.texts import Texts
+
+
+class Steered:
+    """A model under steering; what :meth:`hooks.steer.Steering.on` hands out.
+
+    A loop that moves rows about (drops finished ones, repeats a prompt) says so with :meth:`follow` and :meth:`keep`
+    and passes ``position_ids``; any other loop need say nothing.
+    """
+
+    def __init__(self, steering: Steering, model: Any, n_prompt: int | Sequence[int] | None = None) -> None:
+        self.steering, self.model, self.n_prompt = steering, model, n_prompt
+        self._followed: Texts | None = None
+        # Weakly, so that a finished generation's cache is not kept in memory by its bookkeeping.
+        self._of_cache: WeakKeyDictionary[Any, Texts] = WeakKeyDictionary()
+        self._uncached: tuple[Tensor, Texts] | None = None
+        self._now: Texts | None = None
+        self._chosen: Tensor | None = None
+        self._dose: list[Tensor | float] = []
+        self._vectors: dict[int, Tensor] = {}
+
+    def follow(self, rows: Sequence[int], n_prompt: Sequence[int], ids: Sequence[Sequence[int]] | None = None) -> None:
+        """From now on row ``i`` of every forward is text ``rows[i]``, whose prompt has ``n_prompt[i]`` tokens.
+
+        ``ids``: what the cache already holds of each text (for rules that look at ids).  Forwards must then bring
+        ``position_ids``.
+        """
+        self._followed = Texts(self.steering, self.model, rows, n_prompt)
+        for row, known in enumerate(ids or ()):
+            self._followed.remember(row, known)
+
+    def keep(self, index: Int[Tensor, "kept"]) -> None:
+        """The batch now holds these of its rows, in this order."""
+        if self._followed is None:
+            raise ValueError("there are no rows to keep from: call follow first")
+        self._followed = self._followed.take(index.tolist())
+
+    @contextmanager
+    def attached(self) -> Iterator[Steered]:
+        """Hooks on, and off again however the context ends."""
+        sites = list(dict.fromkeys(part.direction.site for part in self.steering.parts))
+        backbone: nn.Module = self.model.net.base_model
+        with ExitStack() as stack:
+            stack.callback(backbone.register_forward_pre_hook(self._before, with_kwargs=True).remove)
+            stack.enter_context(self.model.watch(sites, self._act))
+            stack.callback(backbone.register_forward_hook(self._after, with_kwargs=True).remove)
+            yield self
+
+    def _act(self, site: Site, hidden: Tensor) -> Tensor | None:
+        if self._chosen is None:
+            return None
+        before = hidden
+        for at, part in enumerate(self.steering.parts):
+            if part.direction.site != site:
+                continue
+            chosen = self._chosen if self.steering.when is None else self._chosen & self.steering.when(hidden)
+            hidden = act(part.operator, hidden, self._vector(at, part, hidden), self._dose[at], chosen)
+        return None if hidden is before else hidden
+
+    def _vector(self, at: int, part: Part, hidden: Tensor) -> Tensor:
+        if at not in self._vectors or self._vectors[at].device != hidden.device:
+            direction = part.direction
+            vector = direction.vector
+            if self.steering.relative:
+                vector = vector * (direction.typical_norm / direction.norm)
+            self._vectors[at] = vector.to(hidden.device)
+        return self._vectors[at]
+
+    def _before(self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self._chosen = None
+        ids = args[0] if args else kwargs.get("input_ids")
+        shape = kwargs["inputs_embeds"].shape[:2] if ids is None else ids.shape
+        cache = kwargs.get("past_key_values")
+        past = 0 if cache is None else int(cache.get_seq_length())
+        mask = args[1] if len(args) > 1 else kwargs.get("attention_mask")
+        real = _real(mask, shape, past, self.model.device)
+        if self._followed is not None:
+            texts, places = self._followed, kwargs["position_ids"]
+        else:
+            self._refuse_unmasked(ids, mask, past)
+            places = (real.long().cumsum(dim=1) - 1)[:, past:].clamp_(min=0)
+            texts = self._texts(ids, real, cache, past, places)
+        now = real[:, past:]
+        if texts.reads_ids:
+            if ids is None:
+                raise ValueError(
+                    f"positions {self.steering.positions} look at token ids, and the model was given embeddings"
+                )
+            texts.write(ids, places, now)
+        self._now = texts
+        # The longest that a row can be is known without asking the device.
+        chosen = texts.chosen(places, past + shape[1], ids) & now
+        self._chosen = chosen if chosen.device.type != "cpu" or bool(chosen.any()) else None
+        self._dose = texts.doses(places, past + shape[1])
+
+    def _after(self, _: nn.Module, __: tuple[Any, ...], ___: dict[str, Any], output: Any) -> None:
+        # A cache that the model made itself is first seen here.
+        cache = getattr(output, "past_key_values", None)
+        if cache is not None and self._followed is None and self._now is not None:
+            self._of_cache[cache] = self._now
+        self._chosen = None
+
+    def _texts(self, ids: Tensor | None, real: Tensor, cache: Any, past: int, places: Tensor) -> Texts:
+        if past and cache in self._of_cache:
+            texts = self._of_cache[cache]
+            if len(texts.rows) != len(real):
+                raise ValueError(
+                    f"a cache of {len(texts.rows)} rows goes on with {len(real)}; a loop that drops or repeats "
+                    "rows must say which, with follow and keep"
+                )
+            return texts
+        if past and self.n_prompt is None:
+            raise ValueError(
+                f"the cache holds {past} tokens that were read outside this steering, so it is unknown where the "
+                "prompt ended; read the prompt inside the context, or pass n_prompt to on()"
+            )
+        doses = {len(part.alpha) for part in self.steering.parts if isinstance(part.alpha, tuple)}
+        if doses and doses != {len(real)}:
+            raise ValueError(f"steering has alphas for {doses.pop()} rows and the batch has {len(real)}")
+        texts = Texts(self.steering, self.model, range(len(real)), self._prompts(ids, real, cache))
+        if cache is not None:
+            self._of_cache[cache] = texts
+        elif ids is not None:
+            self._uncached = (ids, texts)
+        return texts
+
+    def _prompts(self, ids: Tensor | None, real: Tensor, cache: Any) -> list[int]:
+        if isinstance(self.n_prompt, int):
+            return [self.n_prompt] * len(real)
+        if self.n_prompt is not None:
+            if len(self.n_prompt) != len(real):
+                raise ValueError(f"n_prompt has {len(self.n_prompt)} entries for a batch of {len(real)} rows")
+            return list(self.n_prompt)
+        if cache is None and ids is not None and self._uncached is not None:
+            before, texts = self._uncached
+            if before.shape == (len(ids), ids.shape[1] - 1) and torch.equal(before, ids[:, :-1]):
+                return list(texts.n_prompt)
+        lengths: list[int] = real.sum(dim=1).tolist()
+        return lengths
+
+    def _refuse_unmasked(self, ids: Tensor | None, mask: Any, past: int) -> None:
+        pad = self.model.pad_id
+        if (
+            ids is None
+            or mask is not None
+            or past
+            or len(ids) < 2
+            or pad == getattr(self.model.tokenizer, "bos_token_id", None)
+        ):
+            return
+        starts = ids[:, 0] == pad
+        if bool(starts.any()) and not bool(starts.all()):
+            raise ValueError("the batch begins with pads and came without its attention_mask; pass the mask")
+
+
+def _real(mask: Any, shape: Sequence[int], past: int, device: torch.device) -> Bool[Tensor, "batch pos"]:
+    """Which places of cache and new tokens hold a token, from any form of attention mask."""
+    batch, new = int(shape[0]), int(shape[1])
+    if isinstance(mask, Mapping):
+        if mask.get("full_attention") is None and any(value is not None for value in mask.values()):
+            raise ValueError("a mask for sliding windows alone does not show the pads; pass a 2-D attention_mask")
+        mask = mask.get("full_attention")
+    if mask is None:
+        return torch.ones(batch, past + new, dtype=torch.bool, device=device)
+    if mask.ndim == 4:
+        # The last query sees every real key.
+        last = mask[:, 0, -1, : past + new]
+        return (last if last.dtype == torch.bool else last == 0).expand(batch, -1)
+    if mask.ndim != 2 or mask.shape[1] < past + new:
+        raise ValueError(
+            f"the attention_mask has shape {tuple(mask.shape)} where {past} cached and {new} new tokens need "
+            f"({batch}, {past + new})"
+        )
+    return mask[:, : past + new].bool()

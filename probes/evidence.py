@@ -1,0 +1,166 @@
+"""What a study found, as the few numbers that the claims are judged by.
+
+Every field is optional: None is not measured. :meth:`Evidence.gather` reads the fields off the results of the rooms;
+anything else is given by name. Shares are fractions, differences in accuracy are fractions of one.
+
+What it does not hold: anything that was chosen after looking. The gate that stands for a pair is named beforehand, or
+is the first that has controls.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import pandas as pd
+
+from probes.routing import RouteResult
+from probes.samples import PassK
+from probes.stats import Estimate
+from probes.stats.bootstrap import bootstrap_table
+from probes.weights import Delta
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The numbers that verdicts rest on; None for what was not measured."""
+
+    gap: Estimate | None = None
+    """RL minus base in accuracy, on the problems that routing and steering used."""
+    recovery: Estimate | None = None
+    """Share of the gap that one gate's mixed texts recover; NaN where there is no gain to explain."""
+    routed: Estimate | None = None
+    """Share of tokens that this gate routed."""
+    recovery_over_random: Estimate | None = None
+    """Recovery of the gate minus that of random places at its rate."""
+    needed_90: Estimate | None = None
+    """Share of routed tokens at which nine tenths of the gain are recovered; infinite if no gate tried reached it."""
+    readability: Estimate | None = None
+    """AUROC of the next strategy from base activations before its first token, layer chosen inside the folds."""
+    readability_over_baseline: Estimate | None = None
+    """That AUROC minus the best baseline's (position, length, preceding words, shuffled labels), on the same rows."""
+    steering: Estimate | None = None
+    """Share of the gap recovered by a direction made from base activations alone, dose chosen on other problems."""
+    steering_over_random: Estimate | None = None
+    """Accuracy under that direction minus accuracy under random vectors of its norm."""
+    passk_first: Estimate | None = None
+    """RL minus base at k = 1."""
+    passk_last: Estimate | None = None
+    """RL minus base at the largest k."""
+    largest_k: int | None = None
+    """That k."""
+    crossing: Estimate | None = None
+    """The k at which the base has caught up."""
+    unchanged_tolerance: float | None = None
+    """Share of parameters unchanged within 1e-5 in bfloat16."""
+    unchanged_relative: float | None = None
+    """Share of parameters unchanged by the relative test."""
+    rank_share: float | None = None
+    """Mean numerical rank of the matrices' updates over full rank."""
+    rank_share_null: float | None = None
+    """The same with each update's entries shuffled."""
+    near_zero: Estimate | None = None
+    """Share of the RL text's positions whose JS is at most ``near`` nats."""
+    near: float = 0.1
+    """Threshold of ``near_zero``."""
+    backward: Estimate | None = None
+    """Share of the gap that is left when the RL model writes and the base is let in where the gate opens."""
+    backward_routed: Estimate | None = None
+    """Share of tokens at which the base was let in."""
+
+    @classmethod
+    def gather(
+        cls,
+        *,
+        route: RouteResult | None = None,
+        arm: str | None = None,
+        passk: PassK | None = None,
+        delta: Delta | None = None,
+        tokens: pd.DataFrame | None = None,
+        near: float = 0.1,
+        n_boot: int = 2000,
+        seed: int = 0,
+        **measured: Estimate | None,
+    ) -> Evidence:
+        """Read the numbers off the results that there are.
+
+        Args:
+            route: mixed decoding with controls.
+            arm: the gate that stands for the pair, named before looking; the first that has controls by default.
+            passk: the pass@k comparison.
+            delta: the weight comparison.
+            tokens: token table of the RL model's *own* text with columns ``problem`` and ``js``.
+            near: JS in nats up to which a position counts as unchanged.
+            n_boot: bootstrap draws for the share of such positions.
+            seed: of the draws.
+            **measured: any further field by name, such as ``readability`` or ``steering``.
+
+        Raises:
+            ValueError: an arm or a field that does not exist.
+        """
+        unknown = set(measured) - set(cls.__dataclass_fields__)
+        if unknown:
+            raise ValueError(
+                f"Evidence has no field {sorted(unknown)[0]!r}; it has {', '.join(cls.__dataclass_fields__)}."
+            )
+        out = cls(near=near)
+        if route is not None:
+            out = _routing(out, route, arm)
+        if passk is not None:
+            last = passk.largest
+            out = replace(
+                out, passk_first=passk.at(1), passk_last=passk.at(last), largest_k=last, crossing=passk.crossing
+            )
+        if delta is not None:
+            totals = {name: None if math.isnan(value) else value for name, value in delta.totals.items()}
+            wanted = ("unchanged_tolerance", "unchanged_relative", "rank_share", "rank_share_null")
+            out = replace(out, **{name: totals[name] for name in wanted})
+        if tokens is not None:
+            out = replace(out, near_zero=share_near_zero(tokens, near=near, n_boot=n_boot, seed=seed))
+        return replace(out, **measured)  # type: ignore[arg-type]
+
+
+def share_near_zero(tokens: pd.DataFrame, *, near: float = 0.1, n_boot: int = 2000, seed: int = 0) -> Estimate:
+    """Share of tokens with a JS of at most ``near`` nats, pooled over texts, resampling problems.
+
+    Raises:
+        ValueError: the table lacks ``problem`` or ``js``.
+
+    It does not show whether the other positions matter.
+    """
+    missing = {"problem", "js"} - set(tokens.columns)
+    if missing:
+        raise ValueError(f"The token table has no column {sorted(missing)[0]!r}; make it with hooks.score.")
+    known = tokens.dropna(subset=["js"])
+    counts = known.assign(near=(known["js"] <= near).astype(float)).groupby("problem", observed=True)["near"]
+    table = counts.agg(["sum", "size"]).to_numpy(dtype=float).reshape(-1, 2)
+    return bootstrap_table(table, lambda part, whole: part / whole, n_boot=n_boot, seed=seed)
+
+
+def _routing(evidence: Evidence, route: RouteResult, arm: str | None) -> Evidence:
+    """The fields that one gate and its controls fill."""
+    gates = route.frame[route.frame["kind"] == "gate"]
+    with_controls = [name for name in gates["arm"] if (route.frame["matched"] == name).any()]
+    chosen = arm if arm is not None else (with_controls or list(gates["arm"]))[0]
+    if chosen not in set(gates["arm"]):
+        raise ValueError(f"There is no gate {chosen!r} among the arms; there are {', '.join(gates['arm'])}.")
+    run = route.recoveries[chosen]
+    out = replace(evidence, gap=run.gap, recovery=run.estimate, routed=run.routed)
+    rows = route.contrasts[(route.contrasts["arm"] == chosen) & (route.contrasts["kind"] == "random")]
+    if len(rows):
+        row = rows.iloc[0]
+        ends = [float(row[name]) for name in ("recovery", "recovery_low", "recovery_high")]
+        out = replace(out, recovery_over_random=Estimate(*ends, int(row["problems"]), "Fieller, paired by problem"))
+    back = route.frame[(route.frame["matched"] == chosen) & (route.frame["kind"] == "backward")]
+    if len(back):
+        reverse = route.recoveries[str(back["arm"].iloc[0])]
+        out = replace(out, backward=reverse.estimate, backward_routed=reverse.routed)
+    if run.ratio is None:
+        return out
+    curve = route.curve(str(gates.loc[gates["arm"] == chosen, "gate"].iloc[0]), targets=(0.9,))
+    needed = curve.needed[0.9]
+    if needed is None:
+        # Not reached by any gate that was tried: more than the largest share tried, how much more nobody knows.
+        most = max(point.routed.value for point in curve.points.values())
+        needed = Estimate(math.inf, most, math.inf, run.n_problems, "not reached by any gate that was tried")
+    return replace(out, needed_90=needed)

@@ -1,0 +1,254 @@
+"""The report's own figures, drawn from the tables of a study when the study brought none.
+
+Each function takes a table and gives a plotly figure as plain values, or None when the table cannot carry it. Every
+series has its own marker and dash beside its ink; intervals are bars or bands; controls are grey.
+What they do not show: rows whose value is missing; those stay in the table as "not measured".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import pandas as pd
+
+from probes.report.theme import CONTROL, DASHES, LIGHT, MARKERS, axis, layout
+from probes.report.wording import missing, number
+
+Spec = dict[str, Any]
+
+
+def by_routed_share(
+    frame: pd.DataFrame, *, value: Literal["recovery", "accuracy"], levels: Sequence[tuple[str, float]] = ()
+) -> Spec | None:
+    """``value`` against the routed share, a line for every arm and gate; ``levels`` are named horizontal lines."""
+    if not {"routed", value} <= set(frame.columns):
+        return None
+    frame = frame.dropna(subset=["routed", value])
+    keys = [name for name in ("arm", "gate") if name in frame.columns]
+    traces: list[Spec] = []
+    inks = iter(["rl", "violet", "ochre", "rose", "slate"] * 8)
+    for place, (label, part) in enumerate(_series(frame, keys)):
+        part = part.sort_values("routed")
+        control = bool(part["control"].astype("boolean").fillna(False).all()) if "control" in part else False
+        named = "steered" if "steer" in label.lower() else "base" if "resampl" in label.lower() else None
+        ink = CONTROL if control else LIGHT[named or next(inks)]
+        traces.append(
+            {
+                **_line(label, 100 * part["routed"], 100 * part[value], ink, place, hollow=control),
+                "error_y": _bars(100 * part[value], part, value, ink),
+                "hovertemplate": f"{label}<br>routed %{{x:.1f}} %<br>{value} %{{y:.1f}} %<extra></extra>",
+            }
+        )
+    if not traces:
+        return None
+    title = "Share of the gain recovered (%)" if value == "recovery" else "Accuracy (%)"
+    lines, notes = _levels([(name, 100 * level) for name, level in levels])
+    return {
+        "data": traces,
+        "layout": layout(
+            height=440,
+            xaxis=axis("Tokens routed (%)", range=[0, 112 * float(frame["routed"].max())]),
+            yaxis=axis(title),
+            shapes=lines,
+            annotations=notes,
+        ),
+    }
+
+
+def dose_response(frame: pd.DataFrame) -> Spec | None:
+    """Accuracy against the dose of steering, learned vectors beside random ones; the unsteered base is a level."""
+    if not {"alpha", "arm", "accuracy"} <= set(frame.columns):
+        return None
+    levels = []
+    for arm, name in (("unsteered", "base, unsteered"), ("rl", "tuned model")):
+        found = frame.loc[frame["arm"] == arm, "accuracy"].dropna()
+        if len(found):
+            levels.append((name, 100 * float(found.iloc[0])))
+    doses = frame[~frame["arm"].isin(["unsteered", "rl"])].dropna(subset=["alpha", "accuracy"])
+    traces: list[Spec] = []
+    inks = iter(["steered", "violet", "ochre", "rose", "slate", "rl"] * 8)
+    keys = [name for name in ("arm", "label", "layer", "positions") if name in doses.columns]
+    for place, (label, part) in enumerate(_series(doses, keys)):
+        part = part.sort_values("alpha")
+        control = str(part["arm"].iloc[0]) != "steered"
+        ink = CONTROL if control else LIGHT[next(inks)]
+        traces.append(
+            {
+                **_line(label, part["alpha"], 100 * part["accuracy"], ink, place, hollow=control),
+                "error_y": _bars(100 * part["accuracy"], part, "accuracy", ink),
+                "hovertemplate": f"{label}<br>dose %{{x}}<br>accuracy %{{y:.1f}} %<extra></extra>",
+            }
+        )
+    if not traces:
+        return None
+    relative = "relative" in doses and bool(doses["relative"].astype("boolean").fillna(False).all())
+    lines, notes = _levels(levels)
+    unit = "Dose (typical norms)" if relative else "Dose (coefficient)"
+    return {
+        "data": traces,
+        "layout": layout(height=420, xaxis=axis(unit), yaxis=axis("Accuracy (%)"), shapes=lines, annotations=notes),
+    }
+
+
+def pass_at_k(frame: pd.DataFrame) -> Spec | None:
+    """pass@k of both models with their bands, k on a doubling scale."""
+    if not {"model", "k", "value"} <= set(frame.columns):
+        return None
+    traces: list[Spec] = []
+    for place, (model, part) in enumerate(frame.dropna(subset=["k", "value"]).groupby("model", sort=True)):
+        part, name = part.sort_values("k"), str(model)
+        ink = LIGHT.get(name, CONTROL)
+        k = part["k"].tolist()
+        if {"low", "high"} <= set(part.columns) and part["low"].notna().any():
+            traces.append(_band(k, 100 * part["low"], 100 * part["high"], ink, group=name))
+        traces.append(
+            {
+                **_line(MODELS.get(name, name), k, 100 * part["value"], ink, place),
+                "legendgroup": name,
+                "hovertemplate": f"{name}<br>k = %{{x}}<br>pass@k %{{y:.1f}} %<extra></extra>",
+            }
+        )
+    if not traces:
+        return None
+    ticks = [k for k in (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024) if k <= float(frame["k"].max())]
+    across = axis("k (samples a problem)", type="log", tickvals=ticks, ticktext=[str(k) for k in ticks])
+    return {"data": traces, "layout": layout(height=420, xaxis=across, yaxis=axis("Problems solved at least once (%)"))}
+
+
+def changed_by_layer(frame: pd.DataFrame) -> Spec | None:
+    """Share of entries that changed in bfloat16, by layer, a mark for every tensor."""
+    if not {"layer", "unchanged_bf16"} <= set(frame.columns):
+        return None
+    frame = frame.dropna(subset=["layer", "unchanged_bf16"])
+    traces: list[Spec] = []
+    for place, (label, part) in enumerate(_series(frame, ["module"] if "module" in frame else [])):
+        part = part.sort_values("layer")
+        ink = [*LIGHT.values()][place % len(LIGHT)]
+        names = part["tensor"].astype(str).tolist() if "tensor" in part else [label] * len(part)
+        traces.append(
+            {
+                **_line(label, part["layer"], 100 * (1 - part["unchanged_bf16"]), ink, place),
+                "text": names,
+                "hovertemplate": "%{text}<br>changed %{y:.1f} %<extra></extra>",
+            }
+        )
+    across = axis("Layer", dtick=1 if len(frame) and frame["layer"].max() < 20 else None)
+    down = axis("Entries changed (%)", rangemode="tozero")
+    return {"data": traces, "layout": layout(height=400, xaxis=across, yaxis=down)} if traces else None
+
+
+def strategy_bars(frame: pd.DataFrame, *, value: str = "per_text") -> Spec | None:
+    """How often each strategy is used by each model."""
+    if not {"model", "strategy", value} <= set(frame.columns):
+        return None
+    frame = frame.dropna(subset=[value])
+    order = sorted(set(frame["strategy"]))
+    traces = []
+    for model, part in frame.groupby("model", sort=True):
+        name, values = str(model), part.set_index("strategy")[value]
+        traces.append(
+            {
+                "type": "bar",
+                "orientation": "h",
+                "name": MODELS.get(name, name),
+                "y": order,
+                "x": [number(values.get(strategy)) for strategy in order],
+                "marker": {"color": LIGHT.get(name, CONTROL), "pattern": {"shape": "/" if name == "rl" else ""}},
+                "hovertemplate": f"%{{y}}<br>{name} %{{x:.2f}}<extra></extra>",
+            }
+        )
+    down = axis(autorange="reversed", type="category")
+    shape = layout(height=130 + 44 * len(order), xaxis=axis("Times a text"), yaxis=down, bargap=0.35)
+    return {"data": traces, "layout": shape} if traces else None
+
+
+def places_in_text(frame: pd.DataFrame) -> Spec | None:
+    """Where in the text the routed tokens fall: bars over the relative position."""
+    if not {"relative_position", "share"} <= set(frame.columns):
+        return None
+    frame = frame.dropna(subset=["relative_position", "share"]).sort_values("relative_position")
+    if frame.empty:
+        return None
+    bars = {
+        "type": "bar",
+        "x": (100 * frame["relative_position"]).tolist(),
+        "y": (100 * frame["share"]).tolist(),
+        "marker": {"color": LIGHT["rl"]},
+        "hovertemplate": "%{x:.0f} % into the text<br>%{y:.1f} % of the routed tokens<extra></extra>",
+    }
+    across, down = axis("Place in the text (%)"), axis("Routed tokens (%)", rangemode="tozero")
+    return {"data": [bars], "layout": layout(height=300, xaxis=across, yaxis=down, bargap=0.12)}
+
+
+MODELS = {"base": "base model", "rl": "tuned model"}
+"""Models in words."""
+
+
+def _series(frame: pd.DataFrame, keys: list[str]) -> list[tuple[str, pd.DataFrame]]:
+    """The parts of a table and their names; a key that never varies is left out of the name."""
+    if not keys or frame.empty:
+        return [("all", frame)] if not frame.empty else []
+    varying = [key for key in keys if frame[key].nunique(dropna=False) > 1] or keys[:1]
+    parts = []
+    for values, part in frame.groupby(keys, sort=False, dropna=False):
+        named = dict(zip(keys, values, strict=True))
+        words = [
+            f"layer {named[key]}" if key == "layer" else str(named[key]) for key in varying if not missing(named[key])
+        ]
+        parts.append((" · ".join(dict.fromkeys(words)) or "all", part))
+    return parts
+
+
+def _line(name: str, x: Any, y: Any, ink: str, place: int, *, hollow: bool = False) -> Spec:
+    marker = MARKERS[place % len(MARKERS)] + ("-open" if hollow else "")
+    return {
+        "type": "scatter",
+        "mode": "lines+markers",
+        "name": name,
+        "x": list(x),
+        "y": list(y),
+        "line": {"color": ink, "width": 2, "dash": DASHES[place % len(DASHES)]},
+        "marker": {"color": ink, "symbol": marker, "size": 8, "line": {"width": 1.5, "color": ink}},
+    }
+
+
+def _bars(y: pd.Series, part: pd.DataFrame, value: str, ink: str) -> Spec:
+    """Interval of each point as a bar in percent; points without one have none."""
+    low, high = (f"{value}_low", f"{value}_high") if f"{value}_low" in part else ("low", "high")
+    if low not in part or high not in part:
+        return {"visible": False}
+    up, down = (100 * part[high] - y).tolist(), (y - 100 * part[low]).tolist()
+    ends = {"array": [number(end) for end in up], "arrayminus": [number(end) for end in down]}
+    return {"type": "data", "symmetric": False, **ends, "color": ink, "thickness": 1, "width": 3}
+
+
+def _band(x: list[Any], low: pd.Series, high: pd.Series, ink: str, *, group: str) -> Spec:
+    red, green, blue = (int(ink[i : i + 2], 16) for i in (1, 3, 5))
+    return {
+        "type": "scatter",
+        "x": x + x[::-1],
+        "y": high.tolist() + low.tolist()[::-1],
+        "fill": "toself",
+        "fillcolor": f"rgba({red},{green},{blue},0.16)",
+        "line": {"width": 0, "color": ink},
+        "mode": "lines",
+        "hoverinfo": "skip",
+        "showlegend": False,
+        "legendgroup": group,
+    }
+
+
+def _levels(levels: Sequence[tuple[str, float]]) -> tuple[list[Spec], list[Spec]]:
+    lines, notes = [], []
+    top = max((level for _, level in levels), default=0.0)
+    for name, level in levels:
+        ends = {"xref": "paper", "x0": 0, "x1": 1, "y0": level, "y1": level}
+        lines.append({"type": "line", **ends, "line": {"color": CONTROL, "width": 1, "dash": "dot"}, "layer": "below"})
+        # The upper name stands above its line and the lower one beneath, so that close levels stay legible.
+        side = "bottom" if level == top else "top"
+        notes.append(
+            {"text": name, "xref": "paper", "x": 1, "xanchor": "right", "y": level, "yanchor": side,
+             "showarrow": False, "font": {"size": 11, "color": CONTROL}}
+        )  # fmt: skip
+    return lines, notes

@@ -1,0 +1,94 @@
+"""Plotly figures made safe to sit inside a page: no script, no network, transparent ground.
+
+A figure arrives as the JSON of plotly, from the study or from :mod:`probes.report.drawings`. Its strings may hold text
+that a model wrote, so only the few tags that plotly needs for line breaks and emphasis stay tags; everything else shows
+as text. Traces that would fetch tiles or outlines are dropped, and pictures that are not inside the figure are removed.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from markupsafe import Markup
+
+from probes.report.blocks import Figure
+from probes.report.theme import layout
+
+OFFLINE_TRACES = frozenset(
+    """
+    bar barpolar box contour funnel heatmap histogram histogram2d histogram2dcontour indicator pie sankey scatter
+    scatterpolar scatterternary splom sunburst table treemap violin waterfall
+    """.split()  # noqa: SIM905
+)
+"""Kinds of trace that plotly draws as SVG from the figure alone."""
+
+_FLAT_TWIN = {"scattergl": "scatter", "scatterpolargl": "scatterpolar", "heatmapgl": "heatmap"}
+# The page's own heading says what a figure is; a second title would collide with the legend. Maps fetch tiles.
+_UNWANTED = frozenset({"template", "title", "images", "width", "mapbox", "map", "geo"})
+_TAG = re.compile(r"<(?!/?(?:br|b|i|em|sub|sup|extra)\s*/?>)", re.IGNORECASE)
+
+
+def embed(spec: dict[str, Any], *, name: str, title: str, caption: str) -> Figure | None:
+    """A figure for the page, or None when nothing in it can be drawn without a network.
+
+    Args:
+        spec: a plotly figure as plain JSON values (``json.loads(figure.to_json())``).
+        name: unique on the page; letters, digits and hyphens.
+        title: what the figure is, in a few words; read aloud in place of the picture.
+        caption: what to see in it.
+    """
+    dressed = dress(spec)
+    return Figure(name, title, caption, script_json(dressed)) if dressed["data"] else None
+
+
+def dress(spec: dict[str, Any]) -> dict[str, Any]:
+    """The same figure, safe and without a ground of its own; the input is left as it is."""
+    traces = [_trace(trace) for trace in spec.get("data", []) if isinstance(trace, dict)]
+    given = spec.get("layout")
+    given = _safe(given) if isinstance(given, dict) else {}
+    house = layout()
+    page = {key: value for key, value in given.items() if key not in _UNWANTED}
+    page["legend"] = {**house["legend"], **(given.get("legend") or {})}
+    page = {**house, **page, "paper_bgcolor": house["paper_bgcolor"], "plot_bgcolor": house["plot_bgcolor"]}
+    return {"data": [trace for trace in traces if trace is not None], "layout": page}
+
+
+def script_json(value: Any) -> Markup:
+    """JSON that cannot end its script element: ``<``, ``>``, ``&`` and the two line separators are written as escapes.
+
+    NaN and infinity, which JSON lacks, become null.
+    """
+    text = json.dumps(_finite(value), ensure_ascii=True, separators=(",", ":"), allow_nan=False)
+    return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
+
+
+def mentions(spec: dict[str, Any], word: str) -> bool:
+    """Whether a figure says a word anywhere in its text."""
+    return word.lower() in json.dumps(spec, default=str).lower()
+
+
+def _trace(trace: dict[str, Any]) -> dict[str, Any] | None:
+    kind = str(trace.get("type", "scatter"))
+    kind = _FLAT_TWIN.get(kind, kind)
+    return {**_safe(trace), "type": kind} if kind in OFFLINE_TRACES else None
+
+
+def _safe(value: Any) -> Any:
+    """Strings with every unknown tag turned into text; plotly reads the entity back as the character."""
+    if isinstance(value, dict):
+        return {key: _safe(item) for key, item in value.items() if key != "template"}
+    if isinstance(value, list):
+        return [_safe(item) for item in value]
+    return _TAG.sub("&lt;", value) if isinstance(value, str) else value
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    if isinstance(value, float) and not abs(value) < float("inf"):
+        return None
+    return value

@@ -1,0 +1,187 @@
+"""Section "Is it only when?": who has to write which tokens for the gain to come back."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pandas as pd
+
+from probes.report.blocks import Absent, Block, Fold, Heading, Section, Text, TokenText, TokenView
+from probes.report.drawings import by_routed_share, places_in_text
+from probes.report.folder import StudyReader
+from probes.report.pictures import picture
+from probes.report.tables import Column, interval, table_of
+from probes.report.tokens import Token, authors, tokens_html
+from probes.report.top import accuracy_levels
+from probes.report.wording import missing, number, quantity
+
+STAGE = "It needs the router: mixed decoding of both models (stage “routing” of a study)."
+
+COLUMNS = (
+    Column("arm", "Arm", "text"),
+    Column("gate", "Gate", "text"),
+    Column("control", "Control", "flag", badge="control"),
+    Column("threshold", "Threshold", setting=True),
+    interval("routed", "Routed", "share"),
+    Column("effective", "Changed", "share"),
+    interval("accuracy", "Accuracy", "share"),
+    interval("recovery", "Gain recovered", "share"),
+    Column("n", "Problems", "count", setting=True),
+)
+
+
+def only_when(reader: StudyReader) -> Section:
+    """Routing table, backward run, token view, and which tokens were routed where."""
+    question = (
+        "If RL taught the base model when to use what it could already do, letting the tuned model write a few "
+        "well-chosen tokens should bring the gain back, and the same number of tokens at random places should not."
+    )
+    blocks: list[Block] = []
+    if not reader.identified:
+        blocks.append(Text("Shares of the gain are left out: there is no gain to explain.", "finding"))
+    blocks += _arms(reader)
+    blocks += _tokens(reader)
+    blocks += _where(reader)
+    return Section("only-when", "Is it only when?", "Only when?", question, tuple(blocks))
+
+
+def _arms(reader: StudyReader) -> list[Block]:
+    frame = reader.frame("routing")
+    if frame is None:
+        return [Absent("Routing", STAGE)]
+    columns = COLUMNS if reader.identified else tuple(column for column in COLUMNS if column.name != "recovery")
+    blocks: list[Block] = [*_shares(reader)]
+    note = (
+        "Routed: tokens where the gate was open. Changed: the token also differs from what the first writer wanted. "
+        "A tuned-model token also carries what to say, not only when: compare the arms that let it choose among the "
+        "base's own favourites."
+    )
+    ways = (
+        ("base", "The base model writes, the other is let in"),
+        ("rl", "Backward: the tuned model writes, base tokens are put in"),
+    )
+    known = frame["primary"].isin([way for way, _ in ways]) if "primary" in frame else pd.Series(False, frame.index)
+    for way, caption in ways:
+        part = frame[known & (frame["primary"] == way)] if "primary" in frame else frame.iloc[:0]
+        if way == "rl" and len(part):
+            drawn = by_routed_share(part, value="accuracy", levels=accuracy_levels(reader))
+            words = (
+                "Taking base tokens into the tuned model's text: the steeper the fall, the more those tokens matter."
+            )
+            blocks.append(picture(reader, "backward", drawn, title="Backward run", caption=words, needs=STAGE))
+            columns = tuple(replace(c, title="Gain kept") if c.name == "recovery" else c for c in columns)
+        if len(part):
+            blocks.append(table_of(part, columns, caption, note=note, sortable=True))
+            note = ""
+    if not known.all():
+        blocks.append(table_of(frame[~known], columns, "Arms", note=note, sortable=True))
+    return blocks
+
+
+def _shares(reader: StudyReader) -> list[Block]:
+    """How much routing half and nine tenths of the gain take; nothing of it exists without a gain."""
+    record = reader.record("routing")
+    blocks: list[Block] = []
+    gap = reader.gap
+    if gap["value"] is not None:
+        words = quantity(gap["value"], gap["low"], gap["high"], unit="points")
+        blocks.append(Text(f"Accuracy gap, tuned model minus base: {words.text} ({words.interval})."))
+    if not reader.identified:
+        return blocks
+    for key, name in (("share_for_50", "half"), ("share_for_90", "nine tenths")):
+        if key in record:
+            found = record[key] if isinstance(record[key], dict) else {"value": record[key]}
+            words = quantity(found.get("value"), found.get("low"), found.get("high"), unit="share")
+            said = (
+                f"{words.text} of the tokens ({words.interval})" if words.measured else "no measured point reaches it"
+            )
+            blocks.append(Text(f"Routed share needed for {name} of the gain: {said}."))
+    return blocks
+
+
+def _tokens(reader: StudyReader) -> list[Block]:
+    heading = Heading("Who wrote what")
+    texts = reader.listing("token_view")
+    shown = [text for text in (_text(item) for item in texts) if text is not None]
+    if not shown:
+        return [heading, Absent("Token view", STAGE)]
+    held = {
+        name for item in texts for token in _listed(item) for name in ("js", "score", "strength") if _has(token, name)
+    }
+    words = {
+        "js": "how far the models disagree (JS; full colour at ln 2)",
+        "score": "probe score",
+        "strength": "dose of steering",
+    }
+    modes = (("author", "who wrote it"), *((name, words[name]) for name in words if name in held))
+    return [heading, TokenView(tuple(shown), modes)]
+
+
+def _has(token: Any, name: str) -> bool:
+    return isinstance(token, dict) and not missing(token.get(name))
+
+
+def _listed(item: dict[str, Any]) -> list[Any]:
+    tokens = item.get("tokens")
+    return tokens if isinstance(tokens, list) else []
+
+
+def _text(item: dict[str, Any]) -> TokenText | None:
+    tokens = [token for token in _listed(item) if isinstance(token, dict) and isinstance(token.get("text"), str)]
+    if not tokens:
+        return None
+    rows = [_token(token) for token in tokens]
+    counts = authors(rows)
+    parts = [f"{len(rows)} tokens"]
+    parts += [f"{counts[name]} by the {words}" for name, words in NAMES if counts.get(name)]
+    changed = sum(row.changed for row in rows)
+    parts += [f"{changed} changed"] if changed else []
+    correct = item.get("correct")
+    verdict = "not graded" if missing(correct) else "correct" if correct else "wrong"
+    problem = str(item.get("problem", "without a name"))
+    html = tokens_html(rows, label=f"Text for problem {problem}", standalone=False)
+    return TokenText(problem, verdict, ", ".join(parts), str(item.get("prompt") or ""), html)
+
+
+NAMES = (("rl", "tuned model"), ("steered", "steered base"))
+
+
+def _token(token: dict[str, Any]) -> Token:
+    other = token.get("other")
+    return Token(
+        text=token["text"],
+        author=None if missing(token.get("author")) else str(token["author"]),
+        js=number(token.get("js")),
+        open=token.get("open") is True,
+        changed=token.get("changed") is True,
+        other=None if missing(other) else str(other),
+        score=number(token.get("score")),
+        strength=number(token.get("strength")),
+    )
+
+
+def _where(reader: StudyReader) -> list[Block]:
+    blocks: list[Block] = [Heading("Which tokens, and where")]
+    places = reader.frame("routed_places", needs=("relative_position", "share"))
+    drawn = None if places is None else places_in_text(places)
+    caption = "Left is the start of the text. A router that only ever speaks first would fill the first bar alone."
+    title = "Where the routed tokens fall"
+    blocks.append(picture(reader, "js_by_position", drawn, title=title, caption=caption, needs=STAGE))
+    tokens = reader.frame("routed_tokens", needs=("token",))
+    if tokens is None:
+        return [*blocks, Absent("Which tokens were routed", STAGE)]
+    shown = tokens.assign(token=[_quoted(token) for token in tokens["token"]])
+    columns = (
+        Column("token", "Token", "text"),
+        Column("count", "Times", "count", setting=True),
+        Column("share", "Share of routed tokens", "share", bar=True),
+    )
+    top_rows = table_of(shown.head(12), columns, "Tokens that the other model wrote most often")
+    rest = table_of(shown, columns, "All routed tokens", sortable=True)
+    return [*blocks, top_rows, *([Fold(f"All {len(shown)} routed tokens", (rest,))] if len(shown) > 12 else [])]
+
+
+def _quoted(token: object) -> str:
+    """A token between marks, so that its spaces and line breaks are seen."""
+    return "“" + str(token).replace("\n", "↵").replace("\t", "⇥").replace(" ", "␣") + "”"

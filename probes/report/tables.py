@@ -1,0 +1,134 @@
+"""From a data frame to a table in words: chosen columns, intervals beside their value, missing cells named.
+
+A column that the frame lacks, or that is missing in every row, is left out and named under the table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from probes.report.blocks import Cell, Table
+from probes.report.wording import NOT_MEASURED, missing, number, plain, quantity
+
+FLAG = "flag"
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of the page: where its value is, how it is called and in which unit it is written.
+
+    Attributes:
+        name: column of the frame.
+        title: head of the column.
+        unit: a unit of :func:`probes.report.wording.quantity`, ``text``, or ``flag`` (a badge in the first column).
+        low, high: columns of the interval; None where the value never has one (a setting, a count).
+        bar: draw a bar beside the number, as long as its part of the largest value of the column.
+        badge: word shown where a ``flag`` column is true.
+        setting: the column was chosen or counted, not estimated: an empty cell does not apply, and no interval is due.
+    """
+
+    name: str
+    title: str
+    unit: str = "number"
+    low: str | None = None
+    high: str | None = None
+    bar: bool = False
+    badge: str = ""
+    setting: bool = False
+
+
+def interval(name: str, title: str, unit: str, *, ends: tuple[str, str] | None = None) -> Column:
+    """A column whose interval is in ``NAME_low`` and ``NAME_high`` unless told otherwise."""
+    low, high = ends or (f"{name}_low", f"{name}_high")
+    return Column(name, title, unit, low, high)
+
+
+def table_of(
+    frame: pd.DataFrame, columns: Sequence[Column], caption: str, *, note: str = "", sortable: bool = False
+) -> Table:
+    """The frame as a table; the first column that is there becomes the head of each row."""
+    shown = [column for column in columns if _measured(frame, column.name)]
+    absent = [column.title for column in columns if column not in shown and column.unit != FLAG]
+    flags = [column for column in shown if column.unit == FLAG]
+    shown = [column for column in shown if column.unit != FLAG]
+    tops = {column.name: max(frame[column.name].map(number).dropna(), default=1.0) for column in shown if column.bar}
+    rows = []
+    for record in frame.to_dict("records"):
+        badges = tuple(flag.badge for flag in flags if not missing(record[flag.name]) and bool(record[flag.name]))
+        cells = [_cell(record, column, tops.get(column.name, 1.0)) for column in shown]
+        if cells and badges:
+            cells[0] = Cell(cells[0].text, cells[0].small, cells[0].kind, cells[0].bar, badges, cells[0].sort)
+        rows.append(tuple(cells))
+    left_out = f"Not measured here: {', '.join(absent)}." if absent else ""
+    single = [
+        column.title for column in shown if not (column.setting or column.unit == "text" or _has_ends(frame, column))
+    ]
+    one_run = f"One run, without an interval: {', '.join(single)}." if single else ""
+    return Table(
+        caption=caption,
+        titles=tuple(column.title for column in shown),
+        kinds=tuple("text" if column.unit == "text" else "number" for column in shown),
+        rows=tuple(rows),
+        note=" ".join(part for part in (note, one_run, left_out) if part),
+        sortable=sortable and len(rows) > 3,
+    )
+
+
+def pairs_table(entries: Mapping[str, Any], caption: str, *, titles: tuple[str, str] = ("Name", "Value")) -> Table:
+    """A mapping as a table of two columns; nested mappings become dotted names."""
+    rows = [(Cell(name), Cell(plain(value))) for name, value in _flat(entries)]
+    return Table(caption, titles, ("text", "text"), tuple(rows))
+
+
+def measures_table(entries: Mapping[str, Any], caption: str) -> Table:
+    """A mapping of measures: names in words, ``{value, low, high}`` as a number with its interval."""
+    rows = []
+    for name, value in _flat(entries):
+        words = name.replace(".", ": ").replace("_", " ")
+        if isinstance(value, dict):
+            found = quantity(value.get("value"), value.get("low"), value.get("high"))
+            rows.append((Cell(words), Cell(found.text, found.interval, "number" if found.measured else "none")))
+        elif missing(value):
+            rows.append((Cell(words), Cell(NOT_MEASURED, kind="none")))
+        else:
+            count = isinstance(value, int) and not isinstance(value, bool)
+            rows.append(
+                (Cell(words), Cell(quantity(value, unit="count").text if count else plain(value), kind="number"))
+            )
+    return Table(caption, ("Measure", "Value"), ("text", "number"), tuple(rows))
+
+
+def _flat(entries: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    found: list[tuple[str, Any]] = []
+    for name, value in entries.items():
+        if isinstance(value, dict) and value and "value" not in value:
+            found += _flat(value, f"{prefix}{name}.")
+        else:
+            found.append((f"{prefix}{name}", value))
+    return found
+
+
+def _measured(frame: pd.DataFrame, name: str) -> bool:
+    return name in frame.columns and not frame[name].map(missing).all()
+
+
+def _has_ends(frame: pd.DataFrame, column: Column) -> bool:
+    return column.low is not None and column.low in frame.columns and bool(frame[column.low].notna().any())
+
+
+def _cell(record: Mapping[Any, Any], column: Column, top: float) -> Cell:
+    value = record[column.name]
+    if missing(value):
+        return Cell("–" if column.setting or column.unit == "text" else NOT_MEASURED, kind="none")
+    found = number(value)
+    if column.unit == "text" or found is None:
+        return Cell(plain(value))
+    if column.low is None or column.high is None:
+        bar = min(max(found / top, 0.0), 1.0) if column.bar and top > 0 else None
+        return Cell(quantity(found, unit=column.unit).text, kind="number", bar=bar, sort=found)
+    words = quantity(found, record.get(column.low), record.get(column.high), unit=column.unit)
+    return Cell(words.text, words.interval, kind="number", sort=found)

@@ -1,0 +1,116 @@
+"""Section "What does it say?": accuracy, pass@k, length, entropy, strategies and token shift in the models' texts."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from probes.report.blocks import Absent, Block, Fold, Heading, Section
+from probes.report.drawings import pass_at_k, strategy_bars
+from probes.report.folder import StudyReader
+from probes.report.pictures import picture
+from probes.report.tables import Column, interval, measures_table, table_of
+
+SAMPLES = "It needs several samples of each problem from both models (stages “rollouts” and “samples” of a study)."
+SCORES = "It needs both models to read the same tokens (stage “shift” of a study)."
+LABELS = "It needs strategy labels on the texts (stage “strategies” of a study)."
+
+
+def what_it_says(reader: StudyReader) -> Section:
+    """Accuracy, pass@k, strategies, token shift."""
+    question = (
+        "What changes in the texts themselves: how often they are right, whether the base model gets there too when "
+        "it may try often, how long and how varied they are, and at how many tokens the two models would part."
+    )
+    blocks = (*_accuracy(reader), *_passk(reader), *_strategies(reader), *_shift(reader))
+    return Section("what-it-says", "What does it say?", "What it says", question, blocks)
+
+
+def _accuracy(reader: StudyReader) -> list[Block]:
+    frame = reader.frame("accuracy")
+    if frame is None:
+        return [Heading("Accuracy, length, entropy"), Absent("Accuracy", SAMPLES)]
+    columns = (
+        Column("model", "Model", "text"),
+        Column("decoding", "Decoding", "text"),
+        interval("accuracy", "Accuracy", "share", ends=("low", "high")),
+        Column("length", "Mean length (tokens)", "number"),
+        Column("entropy", "Mean entropy", "nats"),
+        Column("n_problems", "Problems", "count", setting=True),
+        Column("n_samples", "Samples", "count", setting=True),
+    )
+    blocks: list[Block] = [
+        Heading("Accuracy, length, entropy"),
+        table_of(_named(frame), columns, "Both models on the same problems"),
+    ]
+    templates = reader.frame("templates")
+    if templates is not None:
+        crossed = (Column("model", "Model", "text"), Column("template", "Template", "text"), columns[2])
+        blocks.append(table_of(_named(templates), crossed, "Greedy accuracy under each prompt template"))
+    return blocks
+
+
+def _named(frame: pd.DataFrame) -> pd.DataFrame:
+    """Models in words."""
+    return frame.assign(model=frame["model"].replace({"rl": "tuned"})) if "model" in frame else frame
+
+
+def _passk(reader: StudyReader) -> list[Block]:
+    frame, record = reader.frame("passk"), reader.record("passk")
+    heading = Heading("Given many tries")
+    if frame is None and not record and reader.figure("passk") is None:
+        return [heading, Absent("pass@k", SAMPLES)]
+    caption = (
+        "Share of problems solved at least once in k samples, with bands. Where the base model's curve reaches the "
+        "tuned one's, RL made known solutions likelier rather than new ones possible, as far as these problems can "
+        "tell."
+    )
+    drawn = None if frame is None else pass_at_k(frame)
+    blocks: list[Block] = [heading, picture(reader, "passk", drawn, title="pass@k", caption=caption, needs=SAMPLES)]
+    if record:
+        blocks.append(measures_table(record, "Crossing and solvable problems"))
+    if frame is not None:
+        columns = (
+            Column("model", "Model", "text"),
+            Column("k", "k", "count", setting=True),
+            interval("value", "pass@k", "share", ends=("low", "high")),
+        )
+        blocks.append(Fold("pass@k at every k", (table_of(_named(frame), columns, "pass@k", sortable=True),)))
+    return blocks
+
+
+def _strategies(reader: StudyReader) -> list[Block]:
+    frame = reader.frame("strategies")
+    heading = Heading("Strategies in the texts")
+    if frame is None and reader.figure("strategies") is None:
+        return [heading, Absent("Strategies", LABELS)]
+    drawn = None if frame is None else strategy_bars(frame)
+    caption = "How often each strategy turns up in a text of each model, by the rules that label spans."
+    blocks: list[Block] = [
+        heading,
+        picture(reader, "strategies", drawn, title="Strategies by model", caption=caption, needs=LABELS),
+    ]
+    if frame is not None:
+        columns = (
+            Column("strategy", "Strategy", "text"),
+            Column("model", "Model", "text"),
+            Column("per_text", "Times a text"),
+            Column("share", "Texts that use it", "share", bar=True),
+        )
+        by = [name for name in ("strategy", "model") if name in frame]
+        table = table_of(_named(frame.sort_values(by) if by else frame), columns, "Strategies by model", sortable=True)
+        blocks.append(Fold("Strategies as a table", (table,)))
+    return blocks
+
+
+def _shift(reader: StudyReader) -> list[Block]:
+    frame, record = reader.frame("shift"), reader.record("shift")
+    heading = Heading("Token shift")
+    if frame is None and not record:
+        return [heading, Absent("Token shift", SCORES)]
+    blocks: list[Block] = [heading]
+    if frame is not None:
+        columns = (Column("what", "Measure", "text"), interval("value", "Value", "number", ends=("low", "high")))
+        blocks.append(table_of(frame, columns, "How far the tuned model departs from the base on its own texts"))
+    if record:
+        blocks.append(Fold("More on token shift", (measures_table(record, "Token shift"),)))
+    return blocks

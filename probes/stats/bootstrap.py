@@ -1,0 +1,158 @@
+r"""How far would this number move with other problems of the same kind?  The bootstrap over problems.
+
+Of ``n`` problems, ``n`` are drawn with replacement, ``n_boot`` times; a draw is a row of multinomial counts, so that
+all draws of a mean are one matrix product, ``counts @ means / n``.  Samples of one problem stay together, and the
+columns of one problem (two models, say) stay together: that is what makes a comparison paired.
+
+The interval is the *expanded percentile* interval (Hesterberg 2015, "What teachers should know about the bootstrap",
+American Statistician 69): the percentiles are moved outwards to
+:math:`\Phi(-\sqrt{n/(n-1)}\,t_{n-1,\alpha/2})`, which repairs the plain percentile's narrowness at few problems.
+
+Assumes that problems are exchangeable.  It does not show what another *kind* of problem would give, nor another
+training run; and a statistic that is constant over all problems has an interval of zero width, which says nothing
+about rare exceptions (:func:`probes.stats.wilson` does).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+
+import numpy as np
+from jaxtyping import Float, Int
+from scipy.special import ndtr, stdtrit
+
+from hooks.streams import stream
+from probes.stats.intervals import Estimate, Interval
+from probes.stats.problems import Column, problem_means
+
+Statistic = Callable[..., Float[np.ndarray, "draw"]]
+"""A function of the columns' means, each an array over draws, given in the columns' order."""
+
+
+def bootstrap_weights(
+    n_problems: int, *, n_boot: int = 2000, seed: int = 0, label: str = "bootstrap"
+) -> Int[np.ndarray, "draw problem"]:
+    """How often each problem is drawn, draw by draw; a row sums to the number of problems.
+
+    For statistics that are no function of means: give each row the weight of its problem.
+    """
+    if n_boot < 1:
+        raise ValueError(f"n_boot must be at least 1, not {n_boot}")
+    if n_problems == 0:
+        return np.zeros((n_boot, 0), dtype=np.int64)
+    drawn = stream(seed, label, n_problems).integers(n_problems, size=(n_boot, n_problems))
+    drawn += np.arange(n_boot)[:, None] * n_problems
+    return np.bincount(drawn.ravel(), minlength=n_boot * n_problems).reshape(n_boot, n_problems)
+
+
+def percentile_interval(draws: Float[np.ndarray, "draw"], *, n: int, level: float = 0.95) -> Interval:
+    """The expanded percentile interval of bootstrap draws that rest on ``n`` problems.
+
+    Draws that are NaN (a statistic that a draw leaves undefined) are left out; with fewer than two problems, or more
+    than a tenth of the draws undefined, there is no interval: both ends are NaN.
+    """
+    if not 0 < level < 1:
+        raise ValueError(f"level must lie between 0 and 1, not {level}")
+    defined = draws[~np.isnan(draws)]
+    if n < 2 or len(defined) < 0.9 * len(draws):
+        return Interval(math.nan, math.nan, level)
+    tail = ndtr(math.sqrt(n / (n - 1)) * stdtrit(n - 1, (1 - level) / 2))
+    if np.isinf(defined).any():
+        low, high = np.quantile(defined, [tail, 1 - tail], method="inverted_cdf")
+    else:
+        low, high = np.quantile(defined, [tail, 1 - tail])
+    return Interval(float(low), float(high), level)
+
+
+def bootstrap_problems(
+    values: Column | Mapping[str, Column],
+    problems: Column | None = None,
+    *,
+    statistic: Statistic | None = None,
+    n_boot: int = 2000,
+    level: float = 0.95,
+    seed: int = 0,
+    label: str = "bootstrap",
+) -> Estimate:
+    """A mean over problems of the means over their samples, or a function of several such means, with its interval.
+
+    Args:
+        values: one column, or named columns of equal length (``{"base": ..., "rl": ...}``) that are read row by row.
+        problems: the problem of each row; None if each row is a problem of its own.
+        statistic: vectorised function of the columns' means, ``lambda base, rl: rl - base``; None for a lone mean.
+        n_boot: draws.
+        level: of the interval.
+        seed: of the draws.
+        label: name of the random stream.  The same problems, seed and label give the same draws, so that two calls can
+            be compared draw by draw.
+
+    Returns:
+        the estimate; its ``n`` counts the problems that have a value in every column, others are left out.  NaN
+        without any problem.
+
+    Raises:
+        ValueError: if columns and problems differ in length, or several columns come without a statistic.
+
+    Does not show anything about a population that the problems are not a sample of.
+    """
+    columns = dict(values) if isinstance(values, Mapping) else {"value": values}
+    if statistic is None and len(columns) != 1:
+        raise ValueError(f"{len(columns)} columns ({', '.join(columns)}) need a statistic that says what is wanted")
+    lengths = {name: len(column) for name, column in columns.items()}
+    if len(set(lengths.values())) != 1:
+        raise ValueError(f"columns differ in length: {lengths}; every column needs the same rows")
+    table = np.stack([problem_means(column, problems)[1] for column in columns.values()], axis=1)
+    return bootstrap_table(table, statistic, n_boot=n_boot, level=level, seed=seed, label=label)
+
+
+def bootstrap_table(
+    table: Float[np.ndarray, "problem column"],
+    statistic: Statistic | None = None,
+    *,
+    n_boot: int = 2000,
+    level: float = 0.95,
+    seed: int = 0,
+    label: str = "bootstrap",
+) -> Estimate:
+    """The same as :func:`bootstrap_problems` for values that are already one a problem and column."""
+    table = table[~np.isnan(table).any(axis=1)]
+    n = len(table)
+    method = f"bootstrap over problems, {n_boot} draws"
+    if n == 0:
+        return Estimate(math.nan, math.nan, math.nan, 0, "no problem has a value", level)
+    draws = bootstrap_weights(n, n_boot=n_boot, seed=seed, label=label) @ table / n
+    apply = statistic or (lambda mean: mean)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        value = float(np.asarray(apply(*table.mean(axis=0, keepdims=True).T))[0])
+        interval = percentile_interval(np.asarray(apply(*draws.T), dtype=float), n=n, level=level)
+    return Estimate(value, interval.low, interval.high, n, method, level)
+
+
+def paired_difference(
+    first: Column,
+    second: Column,
+    first_problems: Column | None = None,
+    second_problems: Column | None = None,
+    *,
+    n_boot: int = 2000,
+    level: float = 0.95,
+    seed: int = 0,
+    label: str = "bootstrap",
+) -> Estimate:
+    """Mean of ``second`` minus mean of ``first`` over the problems that both have, with its paired interval.
+
+    The two sides may hold different numbers of samples; they are matched by the names of their problems (by place, if
+    no names are given), and problems that only one side has are left out.
+
+    Does not show whether a difference is large, only whether it is there.
+    """
+    if (first_problems is None) != (second_problems is None):
+        raise ValueError("give the problems of both sides or of neither")
+    if first_problems is None and len(first) != len(second):
+        raise ValueError(f"{len(first)} values against {len(second)}: name the problems so that they can be matched")
+    names, means = problem_means(first, first_problems)
+    other_names, other_means = problem_means(second, second_problems)
+    _, here, there = np.intersect1d(names, other_names, assume_unique=True, return_indices=True)
+    table = np.stack([means[here], other_means[there]], axis=1)
+    return bootstrap_table(table, lambda a, b: b - a, n_boot=n_boot, level=level, seed=seed, label=label)

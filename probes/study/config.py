@@ -1,0 +1,82 @@
+"""What a study is told: two checkpoints, problems, and how much to draw."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from hooks.organisms import ORGANISMS, PREFIX
+
+
+class StudyConfig(BaseModel):
+    """Settings of a study; the command line has the same names and the same defaults."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    base: str = Field(description="Base checkpoint: a folder, a hub id, or the name of a shipped organism.")
+    rl: str | None = Field(None, description="Tuned checkpoint or LoRA folder; not needed for an organism.")
+    problems: str = Field("", description="JSONL of problems, reasoning_gym:TASK, or an organism's name.")
+    out: Path = Field(description="Folder of the study; the same folder again goes on where it stopped.")
+    n_problems: int = Field(200, ge=8, description="Problems to draw.")
+    samples: int = Field(32, ge=2, description="Samples of each problem from each model, for pass@k and labels.")
+    temperature: float = Field(1.0, gt=0, description="Temperature of the samples; greedy texts are always written.")
+    top_p: float = Field(1.0, gt=0, le=1, description="Nucleus of the samples.")
+    max_new_tokens: int = Field(256, ge=1, description="Longest text.")
+    seed: int = Field(0, description="Names every random stream.")
+    dtype: str = Field("auto", description="Precision of the weights.")
+    device: str = Field("auto", description="Device of both models.")
+    template: Literal["auto", "none", "chat"] = Field("auto", description="Prompt template, the same for both models.")
+    templates: bool = Field(False, description="Also run the 2 x 2 of prompt templates and models.")
+    annotator: str = Field("auto", description="Strategy labels: auto, english, organism, or a file of spans.")
+    thresholds: tuple[float, ...] = Field((0.02, 0.05, 0.1, 0.2, 0.4), description="JS gates of the router.")
+    alphas: tuple[float, ...] = Field((0.25, 0.5, 1.0, 2.0), description="Doses of steering, in typical norms.")
+    random_vectors: int = Field(20, ge=1, description="Norm-matched random vectors beside every steering result.")
+    probe_samples: int = Field(16, ge=1, description="Samples of each problem that the probes read.")
+    n_boot: int = Field(2000, ge=100, description="Bootstrap replicates over problems.")
+    batch_size: int = Field(64, ge=1, description="Texts written at once; halved aloud when memory runs out.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _organism(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """Fill in what an organism knows of itself; settings that were given stay."""
+        base = str(values.get("base") or "")
+        if base.startswith(PREFIX) and base.removeprefix(PREFIX) in ORGANISMS:
+            known = {"problems": base, "samples": 128, "max_new_tokens": 96, "batch_size": 512}
+            return {**known, **{name: value for name, value in values.items() if value not in (None, "")}}
+        return values
+
+    @model_validator(mode="after")
+    def _complete(self) -> StudyConfig:
+        if self.rl is None and self.base.removeprefix(PREFIX) not in ORGANISMS:
+            raise ValueError(f"A study needs two checkpoints; give the tuned one beside {self.base!r} (--rl PATH).")
+        if not self.problems:
+            raise ValueError("A study needs problems: --problems FILE.jsonl or --problems reasoning_gym:TASK.")
+        return self
+
+    @property
+    def name(self) -> str:
+        """What the report calls this pair."""
+        return self.base if self.rl is None else f"{Path(self.base).name} → {Path(self.rl).name}"
+
+    @property
+    def key(self) -> str:
+        """Hash of every setting that can change a number; the output folder and the batch size cannot."""
+        settings = self.model_dump(mode="json", exclude={"out", "batch_size"})
+        return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
+
+    @property
+    def command(self) -> str:
+        """The command that does this study again; settings at their defaults are left out."""
+        organism = self.rl is None
+        words = ["whenlens", "study", self.base] if organism else ["whenlens", "study", "--base", self.base]
+        fresh = StudyConfig(base=self.base, rl=self.rl, problems=self.problems, out=self.out)
+        for name, value in self.model_dump(mode="json", exclude={"base"}).items():
+            if name == "out" or (value != getattr(fresh, name) and name not in ("thresholds", "alphas")):
+                words += [f"--{name.replace('_', '-')}"] + ([] if value is True else [str(value)])
+            elif name in ("rl", "problems") and not organism:
+                words += [f"--{name}", str(value)]
+        return " ".join(words)

@@ -1,0 +1,126 @@
+"""Stages that compare what the two models say, token by token and sample by sample, and what moved in their weights."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from hooks import summaries
+from hooks.rollouts import Rollouts
+from hooks.score import TokenTable, score
+from probes.samples import passk, writing
+from probes.stats import bootstrap_problems
+from probes.study.materials import Materials, first_samples
+from probes.weights import compare
+
+RENAMED = {
+    "unchanged_exact": "unchanged_bf16",
+    "unchanged_tolerance": "unchanged_1e5",
+    "rank_share": "numerical_rank",
+    "rank_share_null": "null_rank",
+}
+"""Columns of the weight table under the names the report reads."""
+
+
+def tokens_of(materials: Materials, role: str) -> TokenTable:
+    """The token table of one model's greedy text under both models, from disk where it is."""
+    path = materials.folder.root / "tokens" / f"{role}_greedy.parquet"
+    if not path.exists():
+        move = materials.tell(f"both models read the {role} text")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        score(materials.pair, materials.rollouts(f"{role}_greedy"), progress=move).save(path)
+    return TokenTable.load(path)
+
+
+def shift(materials: Materials) -> None:
+    """Where, along the RL model's own text, the two models part."""
+    rl, base = tokens_of(materials, "rl"), tokens_of(materials, "base")
+    options: dict[str, Any] = {"n_boot": materials.config.n_boot, "seed": materials.config.seed}
+    rows = []
+    for what, mask in (
+        ("unshifted (rank 1 in the base)", rl.frame["rank_base"] == 1),
+        ("marginal (rank 2 or 3)", rl.frame["rank_base"].between(2, 3)),
+        ("shifted (rank above 3)", rl.frame["rank_base"] > 3),
+        ("JS at most 0.1 nats", rl.frame["js"] <= 0.1),
+        ("JS at most 0.01 nats", rl.frame["js"] <= 0.01),
+    ):
+        found = bootstrap_problems(mask.astype(float), rl.frame["problem"], **options)
+        rows.append({"what": what, "value": found.value, "low": found.low, "high": found.high})
+    materials.folder.table("shift", pd.DataFrame(rows))
+    materials.folder.table("perplexity", summaries.perplexity_table([base, rl]))
+    materials.folder.json("shift", summaries.top_entropy_overlap(rl).to_dict("records")[0])
+    places = summaries.by_relative_position(rl, columns=("js", "entropy_base", "entropy_rl"), bins=10)
+    figure = go.Figure()
+    middle = (places["start"] + places["stop"]) / 2
+    for column, name in (("js", "JS"), ("entropy_base", "entropy, base"), ("entropy_rl", "entropy, RL")):
+        figure.add_trace(go.Scatter(x=middle, y=places[column], mode="lines+markers", name=name))
+    figure.update_layout(xaxis_title="place in the RL text (0 to 1)", yaxis_title="nats, mean over texts (one run)")
+    materials.folder.figure("js_by_position", figure)
+
+
+def samples(materials: Materials) -> None:
+    """pass@k, accuracy, length and entropy of both models."""
+    config = materials.config
+    options: dict[str, Any] = {"n_boot": config.n_boot, "seed": config.seed}
+    sampled = {role: materials.rollouts(f"{role}_samples") for role in ("base", "rl")}
+    greedy = {role: materials.rollouts(f"{role}_greedy") for role in ("base", "rl")}
+    found = passk(base=sampled["base"], rl=sampled["rl"], **options)
+    materials.folder.table("passk", found.frame)
+    solvable = found.solvable.set_index("cell")["share"].to_dict()
+    materials.folder.json(
+        "passk",
+        {
+            "crossing": None if found.crossing is None else _estimate(found.crossing),
+            "crossing_note": found.crossing_note,
+            "solvable": {str(cell).lower().replace(" ", "_"): share for cell, share in solvable.items()},
+        },
+    )
+    materials.folder.figure("passk", found.plot())
+    entropies = {role: tokens_of(materials, role).frame for role in ("base", "rl")}
+    written = writing(greedy, tokens=entropies, **options)
+    materials.folder.table("writing", written.frame)
+    rows = [
+        _accuracy(role, decoding, texts, entropies[role] if decoding == "greedy" else None, options)
+        for decoding, table in (("greedy", greedy), ("sampled", sampled))
+        for role, texts in table.items()
+    ]
+    materials.folder.table("accuracy", pd.DataFrame(rows))
+
+
+def _accuracy(
+    role: str, decoding: str, texts: Rollouts, tokens: pd.DataFrame | None, options: dict[str, Any]
+) -> dict[str, object]:
+    frame = texts.frame
+    found = bootstrap_problems(frame["correct"], frame["problem"], **options)
+    return {
+        "model": role,
+        "decoding": decoding,
+        "accuracy": found.value,
+        "low": found.low,
+        "high": found.high,
+        "length": float(frame["ids"].map(len).mean()),
+        "entropy": None if tokens is None else float(tokens[f"entropy_{role}"].mean()),
+        "n_problems": int(frame["problem"].nunique()),
+        "n_samples": len(frame),
+    }
+
+
+def _estimate(value: Any) -> dict[str, float]:
+    return {name: float(getattr(value, name)) for name in ("value", "low", "high")}
+
+
+def weights(materials: Materials) -> None:
+    """What moved between the two checkpoints on disk."""
+    delta = compare(materials.pair)
+    materials.folder.table("weights", delta.frame.rename(columns=RENAMED))
+    totals = {RENAMED.get(name, name): value for name, value in delta.totals.items()}
+    materials.folder.json("weights", {**totals, "notes": {what: list(names) for what, names in delta.notes.items()}})
+    materials.folder.table("weights_modules", delta.by("module").rename(columns=RENAMED))
+    materials.folder.figure("weights", delta.plot())
+
+
+def first(materials: Materials, name: str) -> Rollouts:
+    """The samples that probes read."""
+    return first_samples(materials.rollouts(name), materials.config.probe_samples)

@@ -1,0 +1,133 @@
+"""The result of comparing two checkpoints: a row a tensor, totals by size, sums by layer or module, a picture.
+
+A share in a sum is ``sum_i size_i share_i / sum_i size_i``: every parameter weighs the same, so that a thousand small
+norm vectors cannot outvote one matrix. Norms add up in squares. Ranks are averaged over matrices, each once, as in
+arXiv 2505.11711, and are a property of a matrix, so they have no size-weighted sum.
+
+Every figure is an exact count over one pair of checkpoints, so there is no interval: it is one run. It does not show
+how the figures would vary between training runs; compare several seeds for that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from probes.results import Result, manifest
+
+SHARES = ("unchanged_exact", "unchanged_tolerance", "unchanged_relative", "unchanged_stored", "one_ulp")
+RANKS = ("rank_share", "rank_share_null", "stable_rank", "stable_rank_null", "entropy_rank", "entropy_rank_null")
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Delta(Result):
+    """What moved between two checkpoints."""
+
+    frame: pd.DataFrame
+    """A row a tensor: its place (``layer``, ``module``, ``kind``), size, shares, norms and ranks."""
+    totals: Mapping[str, float]
+    """Over all tensors: shares weighted by size, ``norm``, ``relative_norm``, mean ranks over matrices, ``size``."""
+    notes: Mapping[str, tuple[str, ...]]
+    """Tensors that were renamed, tied, cut, left out or stored in two types, by name."""
+    base: str
+    """Where the base lies."""
+    rl: str
+    """Where the RL checkpoint lies."""
+
+    @classmethod
+    def of(
+        cls, rows: list[dict[str, Any]], *, base: str, rl: str, notes: Mapping[str, tuple[str, ...]], options: Any
+    ) -> Delta:
+        """Put the rows of all tensors together.
+
+        Raises:
+            ValueError: there is no row.
+        """
+        if not rows:
+            raise ValueError("There is no tensor to compare.")
+        frame = pd.DataFrame(rows)
+        frame["layer"] = frame["layer"].astype("Int64")
+        made = manifest(measure="weights.compare", base=Path(base).name, rl=Path(rl).name, **options)
+        return cls(frame, _summary(frame), notes, base, rl, manifest=made)
+
+    @property
+    def changed(self) -> float:
+        """Share of all parameters whose bfloat16 value changed: one minus ``unchanged_exact``."""
+        return 1.0 - self.totals["unchanged_exact"]
+
+    def by(self, what: Literal["layer", "module", "kind"]) -> pd.DataFrame:
+        """The same totals for each layer, each module name over the layers, or each kind of parameter."""
+        rows = [{what: key, **_summary(part)} for key, part in self.frame.groupby(what, dropna=False, sort=True)]
+        return pd.DataFrame(rows)
+
+    def headline(self) -> str:
+        """The line above the table: shares unchanged by each definition, and the rank beside its null."""
+        t = self.totals
+        lines = [
+            f"{len(self.frame)} tensors, {int(t['size']):,} parameters (one run, exact counts): unchanged "
+            f"{t['unchanged_exact']:.1%} bit for bit in bfloat16, {t['unchanged_tolerance']:.1%} within the absolute "
+            f"tolerance, {t['unchanged_relative']:.1%} by the relative test; {t['one_ulp']:.1%} moved by one "
+            f"bfloat16 step"
+        ]
+        if not np.isnan(t["rank_share"]):
+            null = t["rank_share_null"]
+            beside = f" (entries shuffled: {null:.1%})" if not np.isnan(null) else ""
+            lines.append(
+                f"numerical rank {t['rank_share']:.1%} of full{beside}; stable rank {t['stable_rank']:.3g}, "
+                f"shuffled {t['stable_rank_null']:.3g}"
+            )
+        lines += [
+            f"{what}: {', '.join(names[:4])}{' …' if len(names) > 4 else ''}" for what, names in self.notes.items()
+        ]
+        return "\n".join(lines)
+
+    def plot(self) -> go.Figure:
+        """Share changed (bfloat16) per layer and module; the stable rank of each update beside its shuffled twin."""
+        matrices = self.frame.dropna(subset=["stable_rank"])
+        figure = make_subplots(
+            rows=1, cols=2, subplot_titles=("share of entries changed in bfloat16", "stable rank of the update")
+        )
+        blocks = self.frame.dropna(subset=["layer"])
+        table = blocks.pivot_table(index="module", columns="layer", values="unchanged_exact", aggfunc="mean")
+        figure.add_trace(
+            go.Heatmap(
+                z=1.0 - table.to_numpy(dtype=float), x=[int(x) for x in table.columns], y=list(table.index),
+                colorscale="Viridis", colorbar={"x": 0.46, "title": "changed"},
+                hovertemplate="layer %{x}<br>%{y}<br>changed %{z:.3f}<extra></extra>",
+            ), row=1, col=1,
+        )  # fmt: skip
+        for column, name in (("stable_rank", "update"), ("stable_rank_null", "entries shuffled")):
+            figure.add_trace(
+                go.Scatter(x=list(matrices["tensor"]), y=list(matrices[column]), mode="markers", name=name),
+                row=1,
+                col=2,
+            )
+        figure.update_xaxes(title_text="layer", row=1, col=1)
+        figure.update_xaxes(showticklabels=False, title_text="matrix", row=1, col=2)
+        figure.update_yaxes(type="log", row=1, col=2)
+        figure.update_layout(template="plotly_white", title="What moved", height=460)
+        return figure
+
+
+def _summary(part: pd.DataFrame) -> dict[str, float]:
+    """Shares weighted by size, norms added in squares, ranks averaged over the matrices that have them."""
+    size = part["size"].to_numpy(dtype=float)
+    out: dict[str, float] = {"size": float(size.sum()), "tensors": float(len(part))}
+    for name in SHARES:
+        values = part[name].to_numpy(dtype=float)
+        out[name] = float(np.average(values, weights=size)) if size.sum() else np.nan
+    norms = part["norm"].to_numpy(dtype=float)
+    base_squares = part["norm_base"].to_numpy(dtype=float) ** 2
+    out["norm"] = float(np.sqrt((norms**2).sum()))
+    out["relative_norm"] = out["norm"] / float(np.sqrt(base_squares.sum())) if base_squares.sum() else np.nan
+    for name in RANKS:
+        values = part[name].dropna().to_numpy(dtype=float)
+        out[name] = float(values.mean()) if len(values) else np.nan
+    return out

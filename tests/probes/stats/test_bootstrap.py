@@ -1,0 +1,161 @@
+"""The bootstrap over problems against a plain loop, its coverage on simulated truths, and its edges."""
+
+from __future__ import annotations
+
+import math
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from probes.stats import (
+    Estimate,
+    Interval,
+    bootstrap_problems,
+    bootstrap_weights,
+    paired_difference,
+    percentile_interval,
+    problem_means,
+    stream,
+)
+
+
+def covers(draw, truth: float, *, repeats: int = 600, **options) -> float:
+    hits = 0
+    for repeat in range(repeats):
+        values, problems = draw(np.random.default_rng(repeat))
+        hits += truth in bootstrap_problems(values, problems, n_boot=600, seed=repeat, **options).interval
+    return hits / repeats
+
+
+def test_weights_are_draws_with_replacement() -> None:
+    weights = bootstrap_weights(7, n_boot=4000, seed=3)
+    assert weights.shape == (4000, 7)
+    assert (weights.sum(axis=1) == 7).all()
+    assert weights.mean(axis=0) == pytest.approx(np.ones(7), abs=0.06)
+    assert weights.var() == pytest.approx(6 / 7, abs=0.05)
+    assert (weights == bootstrap_weights(7, n_boot=4000, seed=3)).all()
+    assert (weights != bootstrap_weights(7, n_boot=4000, seed=4)).any()
+
+
+def test_matches_a_loop_that_resamples_problems_one_by_one() -> None:
+    rng = np.random.default_rng(0)
+    problems = np.repeat(np.arange(10, 22), 5)
+    values = rng.normal(size=60) + problems / 4
+    found = bootstrap_problems(values, problems, n_boot=500, seed=1)
+    means = np.array([values[problems == problem].mean() for problem in range(10, 22)])
+    chosen = bootstrap_weights(12, n_boot=500, seed=1)
+    slow = np.array([np.mean([m for m, times in zip(means, row) for _ in range(times)]) for row in chosen])
+    expected = percentile_interval(slow, n=12)
+    assert found.value == pytest.approx(means.mean())
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
+
+
+@pytest.mark.parametrize("n", [12, 40])
+def test_covers_a_mean_of_problems_with_several_samples(n: int) -> None:
+    def draw(rng: np.random.Generator):
+        rates = rng.beta(0.6, 1.4, size=n)
+        return (rng.random((n, 6)) < rates[:, None]).ravel(), np.repeat(np.arange(n), 6)
+
+    assert 0.93 <= covers(draw, 0.3) <= 0.97
+
+
+def test_treating_samples_as_problems_would_not_cover() -> None:
+    def draw(rng: np.random.Generator):
+        rates = rng.beta(0.6, 1.4, size=30)
+        return (rng.random((30, 6)) < rates[:, None]).ravel(), None
+
+    assert covers(draw, 0.3, repeats=200) < 0.85
+
+
+def test_covers_a_paired_difference_and_is_silent_on_a_null() -> None:
+    hits, false = 0, 0
+    for repeat in range(400):
+        rng = np.random.default_rng(repeat)
+        hard = rng.beta(1, 1, size=40)
+        names = [f"p{index}" for index in range(40)]
+        base = (rng.random((40, 4)) < hard[:, None] * 0.8).mean(axis=1)
+        better = (rng.random((40, 4)) < (hard * 0.8 + 0.1)[:, None]).mean(axis=1)
+        same = (rng.random((40, 4)) < hard[:, None] * 0.8).mean(axis=1)
+        order = rng.permutation(40)
+        shuffled = [names[index] for index in order]
+        hits += 0.1 in paired_difference(base, better[order], names, shuffled, n_boot=800, seed=repeat).interval
+        false += paired_difference(base, same[order], names, shuffled, n_boot=800, seed=repeat).excludes_zero
+    assert 0.925 <= hits / 400 <= 0.975
+    assert false / 400 <= 0.075
+
+
+def test_pairing_narrows_the_interval() -> None:
+    rng = np.random.default_rng(2)
+    hard = rng.normal(size=50) * 3
+    names = np.arange(50)
+    paired = paired_difference(hard, hard + 1 + rng.normal(size=50) * 0.1, names, names)
+    assert paired.value == pytest.approx(1, abs=0.1)
+    assert paired.interval.width < 0.1
+
+
+def test_problems_of_one_side_only_are_left_out_and_order_does_not_matter() -> None:
+    found = paired_difference([1.0, 2.0, 3.0], [5.0, 4.0, 9.0], ["a", "b", "c"], ["b", "a", "z"])
+    assert found.n == 2
+    assert found.value == pytest.approx(((4 - 1) + (5 - 2)) / 2)
+    turned = bootstrap_problems([3.0, 1.0, 2.0], ["c", "a", "b"], seed=5)
+    assert turned == bootstrap_problems([1.0, 2.0, 3.0], ["a", "b", "c"], seed=5)
+
+
+def test_statistics_of_several_columns() -> None:
+    table = {"gain": [0.2, 0.4, 0.6], "gap": [0.5, 0.5, 0.5]}
+    assert bootstrap_problems(table, statistic=lambda gain, gap: gain / gap).value == pytest.approx(0.8)
+    with pytest.raises(ValueError, match="need a statistic"):
+        bootstrap_problems(table)
+    with pytest.raises(ValueError, match="differ in length"):
+        bootstrap_problems({"a": [1.0], "b": [1.0, 2.0]}, statistic=lambda a, b: a - b)
+
+
+def test_missing_is_left_out_and_never_zero() -> None:
+    graded = pd.Series([True, None, False, None], dtype="boolean")
+    names, means = problem_means(graded, ["a", "a", "b", "c"])
+    assert names.tolist() == ["a", "b", "c"]
+    assert means[:2].tolist() == [1.0, 0.0]
+    assert math.isnan(means[2])
+    assert bootstrap_problems(graded, ["a", "a", "b", "c"]).n == 2
+    with pytest.raises(TypeError, match="numbers"):
+        bootstrap_problems(["yes", "no"])
+    with pytest.raises(ValueError, match="problem names"):
+        bootstrap_problems([1.0, 2.0], ["a"])
+    with pytest.raises(ValueError, match="no problem"):
+        bootstrap_problems([1.0, 2.0], ["a", None])
+
+
+def test_nothing_and_one_problem_have_no_interval() -> None:
+    nothing = bootstrap_problems([])
+    assert (nothing.n, nothing.measured, str(nothing)) == (0, False, "not measured")
+    single = bootstrap_problems([0.4, 0.6], ["a", "a"])
+    assert single.value == pytest.approx(0.5)
+    assert math.isnan(single.low)
+    assert str(single) == "0.50 [not known]"
+    assert not single.excludes_zero
+
+
+def test_a_statistic_undefined_on_many_draws_has_no_interval() -> None:
+    rare = bootstrap_problems({"x": [1.0, 0.0, 0.0], "y": [1.0, 0.0, 0.0]}, statistic=lambda x, y: x / y)
+    assert rare.value == 1.0
+    assert math.isnan(rare.low)
+
+
+def test_two_thousand_draws_of_two_hundred_problems_take_milliseconds() -> None:
+    values = np.random.default_rng(0).random(200)
+    bootstrap_problems(values)
+    start = time.perf_counter()
+    bootstrap_problems(values)
+    assert time.perf_counter() - start < 0.5
+
+
+def test_prints_and_streams() -> None:
+    estimate = Estimate(0.8249, 0.771, 0.8649, 200, "bootstrap")
+    assert str(estimate) == "0.82 [0.77, 0.86]"
+    assert f"{estimate:.1%}" == "82.5% [77.1%, 86.5%]"
+    assert estimate.as_dict()["n"] == 200
+    assert str(Interval(-0.001, math.inf)) == "[0.00, ∞]"
+    assert 3.0 in Interval(2.0, math.inf)
+    assert stream(1, "a").random() == stream(1, "a").random() != stream(1, "b").random()

@@ -1,0 +1,291 @@
+"""Weights: counts against plain formulas, planted updates recovered, rounding reported as rounding, clear refusals."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from probes.weights import Checkpoint, compare, shuffled, spectrum
+from probes.weights.compare import _ordered, count
+from probes.weights.files import canonical, place
+
+
+def network(seed: int = 0, *, d: int = 48, layers: int = 2, vocab: int = 64) -> dict[str, torch.Tensor]:
+    draw = torch.Generator().manual_seed(seed)
+    out = {
+        "model.embed_tokens.weight": torch.randn(vocab, d, generator=draw) * 0.02,
+        "model.norm.weight": torch.ones(d),
+    }
+    for layer in range(layers):
+        for module in ("self_attn.q_proj", "self_attn.o_proj", "mlp.up_proj"):
+            rows = 2 * d if module == "mlp.up_proj" else d
+            out[f"model.layers.{layer}.{module}.weight"] = torch.randn(rows, d, generator=draw) * 0.02
+        out[f"model.layers.{layer}.input_layernorm.weight"] = torch.ones(d)
+    return out
+
+
+def save(folder: Path, tensors: dict[str, torch.Tensor], *, dtype=torch.bfloat16, config=None, shards: int = 1) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {name: value.to(dtype).contiguous() for name, value in tensors.items()}
+    if config is not None:
+        (folder / "config.json").write_text(json.dumps(config))
+    if shards == 1:
+        save_file(tensors, folder / "model.safetensors")
+        return folder
+    index = {}
+    for shard in range(shards):
+        part = {name: tensors[name] for number, name in enumerate(tensors) if number % shards == shard}
+        save_file(part, folder / f"model-{shard}.safetensors")
+        index |= dict.fromkeys(part, f"model-{shard}.safetensors")
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": index}))
+    return folder
+
+
+def reference(one: torch.Tensor, other: torch.Tensor, tolerance: float = 1e-5, eta: float = 1e-3) -> dict[str, float]:
+    """The definitions entry by entry, in plain Python."""
+    same = within = relative = ulp = 0
+    for a, b in zip(one.flatten(), other.flatten()):
+        x, y = a.bfloat16(), b.bfloat16()
+        same += float(x) == float(y)
+        within += abs(float(y) - float(x)) <= tolerance
+        relative += abs(float(b) - float(a)) <= eta * max(abs(float(a)), abs(float(b)))
+        up, down = (torch.nextafter(x, torch.tensor(s * math.inf, dtype=torch.bfloat16)) for s in (1, -1))
+        ulp += float(x) != float(y) and float(y) in (float(up), float(down))
+    n = one.numel()
+    return {"exact": same / n, "tolerance": within / n, "relative": relative / n, "one_ulp": ulp / n}
+
+
+@pytest.mark.parametrize("dtypes", [(torch.bfloat16,) * 2, (torch.float32,) * 2, (torch.float32, torch.bfloat16)])
+def test_counts_equal_the_plain_definitions(dtypes):
+    draw = torch.Generator().manual_seed(3)
+    one = (torch.randn(12, 10, generator=draw) * 0.02).to(dtypes[0])
+    other = (one.float() * (1 + 0.004 * torch.randn(12, 10, generator=draw))).to(dtypes[1])
+    one[0, 0], other[0, 0] = 0.0, -0.0
+    other[1] = one[1].to(dtypes[1])
+    counts = count(one, other, other.float() - one.float())
+    expected = reference(one, other)
+    for name, value in expected.items():
+        assert getattr(counts, name) / counts.size == pytest.approx(value), name
+    assert counts.one_ulp > 0
+    assert 0 < counts.exact < counts.size
+
+
+def test_neighbouring_bfloat16_values_are_numbered_in_order():
+    values = torch.tensor([-2.0, -1e-3, -0.0, 0.0, 1e-3, 1.0], dtype=torch.bfloat16)
+    numbers = _ordered(values)
+    assert numbers[2] == numbers[3] == 0
+    assert bool((numbers[1:] >= numbers[:-1]).all())
+    assert _ordered(torch.nextafter(values[-1:], torch.tensor([9.0], dtype=torch.bfloat16))) == numbers[-1:] + 1
+
+
+def test_spectrum_equals_a_full_decomposition():
+    draw = torch.Generator().manual_seed(0)
+    for shape in ((40, 24), (24, 40), (30, 30)):
+        delta = torch.randn(*shape, generator=draw) * 1e-4
+        s = torch.linalg.svdvals(delta.double())
+        p = s / s.sum()
+        got = spectrum(delta)
+        assert got.rank == int(torch.linalg.matrix_rank(delta))
+        assert got.stable_rank == pytest.approx(float((s**2).sum() / s[0] ** 2), rel=1e-5)
+        assert got.entropy_rank == pytest.approx(float(torch.exp(-(p * p.log()).sum())), rel=1e-4)
+        assert got.energy_top == pytest.approx(float(s[0] ** 2 / (s**2).sum()), rel=1e-5)
+
+
+def test_spectrum_of_a_planted_rank():
+    draw = torch.Generator().manual_seed(1)
+    delta = torch.randn(60, 3, generator=draw) @ torch.randn(3, 50, generator=draw)
+    got = spectrum(delta)
+    assert got.rank == 3
+    assert got.stable_rank <= 3.0 + 1e-6
+    assert got.entropy_rank <= 3.01
+    assert spectrum(shuffled(delta)).rank_share == 1.0
+    zero = spectrum(torch.zeros(5, 4))
+    assert zero.rank == 0
+    assert math.isnan(zero.stable_rank)
+    with pytest.raises(ValueError, match="not finite"):
+        spectrum(torch.full((3, 3), math.nan))
+
+
+def test_shuffling_keeps_the_entries_and_depends_on_seed_and_name_only():
+    delta = torch.arange(20.0).reshape(4, 5)
+    assert torch.equal(shuffled(delta, label="a").flatten().sort().values, delta.flatten())
+    assert torch.equal(shuffled(delta, label="a"), shuffled(delta, label="a"))
+    assert not torch.equal(shuffled(delta, label="a"), shuffled(delta, label="b"))
+
+
+def test_planted_low_rank_update_is_seen_after_rounding(tmp_path):
+    base = network()
+    rl = dict(base)
+    draw = torch.Generator().manual_seed(9)
+    for name in base:
+        if "layers" in name and base[name].dim() == 2:
+            rows, columns = base[name].shape
+            rl[name] = base[name] + 0.02 * torch.randn(rows, 1, generator=draw) @ torch.randn(
+                1, columns, generator=draw
+            )
+    delta = compare(save(tmp_path / "base", base), save(tmp_path / "rl", rl))
+    matrices = delta.frame.dropna(subset=["stable_rank"]).query("norm > 0")
+    assert (matrices["stable_rank"] < 1.2).all()
+    assert (matrices["stable_rank_null"] > 5).all()
+    # Rounding alone fills the numerical rank: the trap that the null is there for.
+    assert (matrices["rank_share"] > 0.95).all()
+
+
+def test_sparse_noise_is_full_rank_and_so_is_its_null(tmp_path):
+    base = network(d=64)
+    draw = torch.Generator().manual_seed(2)
+    rl = {
+        name: torch.where(torch.rand(value.shape, generator=draw) < 0.15, value * 1.25 + 1e-4, value)
+        for name, value in base.items()
+    }
+    delta = compare(save(tmp_path / "base", base), save(tmp_path / "rl", rl))
+    assert delta.totals["unchanged_exact"] == pytest.approx(0.85, abs=0.01)
+    assert delta.totals["rank_share"] == pytest.approx(delta.totals["rank_share_null"], abs=0.01)
+    assert delta.totals["stable_rank"] == pytest.approx(delta.totals["stable_rank_null"], rel=0.25)
+
+
+def test_pure_rounding_is_reported_as_rounding(tmp_path):
+    base = network()
+    delta = compare(
+        save(tmp_path / "base", base, dtype=torch.float32), save(tmp_path / "rl", base, dtype=torch.bfloat16)
+    )
+    assert delta.totals["unchanged_exact"] == 1.0
+    assert delta.totals["one_ulp"] == 0.0
+    assert delta.totals["unchanged_stored"] < 0.2
+    assert len(delta.notes["other type"]) == len(base)
+
+
+def test_identical_checkpoints_are_silent(tmp_path):
+    base = network()
+    delta = compare(save(tmp_path / "base", base), save(tmp_path / "rl", base))
+    assert delta.totals["unchanged_exact"] == 1.0
+    assert delta.totals["norm"] == 0.0
+    assert delta.totals["rank_share"] == 0.0
+    assert math.isnan(delta.totals["stable_rank"])
+    assert delta.changed == 0.0
+
+
+def test_totals_are_weighted_by_size(tmp_path):
+    base, rl = network(), network()
+    rl["model.norm.weight"] = base["model.norm.weight"] * 2
+    delta = compare(save(tmp_path / "base", base), save(tmp_path / "rl", rl), ranks=False)
+    size = sum(value.numel() for value in base.values())
+    assert delta.changed == pytest.approx(48 / size)
+    assert delta.by("kind").set_index("kind").loc["norm", "unchanged_exact"] == pytest.approx(2 / 3)
+    layers = delta.by("layer")
+    assert layers["size"].sum() == size
+    assert len(layers) == 3
+    assert math.isnan(delta.totals["rank_share"])
+
+
+def test_chunks_shards_and_wrapper_names_do_not_matter(tmp_path, monkeypatch):
+    base, rl = network(), network(1)
+    plain = compare(save(tmp_path / "base", base), save(tmp_path / "rl", rl))
+    wrapped = {f"_orig_mod.{name}": value for name, value in rl.items()}
+    bare = {name.removeprefix("model."): value for name, value in base.items()}
+    monkeypatch.setattr(sys.modules["probes.weights.compare"], "_CHUNK", 100)
+    other = compare(save(tmp_path / "base2", bare, shards=3), save(tmp_path / "rl2", wrapped, shards=2))
+    assert len(other.notes["renamed"]) == len(base)
+    for name, value in plain.totals.items():
+        if not name.endswith("_null"):
+            assert other.totals[name] == pytest.approx(value, rel=1e-6), name
+
+
+def test_a_tied_head_counts_once(tmp_path):
+    base = network()
+    tied = base | {"lm_head.weight": base["model.embed_tokens.weight"].clone()}
+    for number, config in enumerate(({"tie_word_embeddings": True}, {})):
+        first = save(tmp_path / f"base{number}", tied, config=config)
+        delta = compare(first, save(tmp_path / f"rl{number}", base, config=config), ranks=False)
+        assert delta.totals["size"] == sum(value.numel() for value in base.values())
+        assert delta.notes["tied, counted once"] == ("lm_head.weight",)
+    untied = save(tmp_path / "untied", tied, config={"tie_word_embeddings": False})
+    assert compare(untied, untied, ranks=False).totals["size"] > delta.totals["size"]
+
+
+def test_other_vocabulary_shapes_and_missing_tensors_are_named(tmp_path):
+    base, rl = network(vocab=64), network(vocab=64)
+    rl["model.embed_tokens.weight"] = torch.cat([base["model.embed_tokens.weight"], torch.ones(8, 48)])
+    rl["model.layers.0.mlp.up_proj.weight"] = torch.zeros(50, 48)
+    del rl["model.layers.1.mlp.up_proj.weight"]
+    delta = compare(save(tmp_path / "base", base), save(tmp_path / "rl", rl))
+    assert "72 rows" in delta.notes["rows cut to the common ones"][0]
+    assert delta.notes["only in base"] == ("model.layers.1.mlp.up_proj.weight",)
+    assert "layers.0.mlp.up_proj" in delta.notes["other shape"][0]
+    assert delta.changed == 0.0
+    assert "only in base" in str(delta)
+
+
+def test_refusals_name_the_item_and_the_remedy(tmp_path):
+    good = save(tmp_path / "good", network())
+    with pytest.raises(FileNotFoundError, match="no_such"):
+        compare(good, tmp_path / "no_such")
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    (empty / "pytorch_model.bin").write_bytes(b"")
+    with pytest.raises(FileNotFoundError, match="pytorch_model"):
+        compare(good, empty)
+    adapter = tmp_path / "adapter"
+    adapter.mkdir()
+    (adapter / "adapter_config.json").write_text("{}")
+    save_file({"base_model.model.q_proj.lora_A.weight": torch.ones(2, 2)}, adapter / "adapter_model.safetensors")
+    with pytest.raises(ValueError, match="merge"):
+        compare(good, adapter)
+    with pytest.raises(ValueError, match="merged"):
+        compare(good, f"{good}+{adapter}")
+    quantised = tmp_path / "int8"
+    quantised.mkdir()
+    save_file({"model.norm.weight": torch.ones(4, dtype=torch.int8)}, quantised / "model.safetensors")
+    with pytest.raises(ValueError, match="quantised"):
+        compare(good, quantised)
+    with pytest.raises(ValueError, match="needs a base and an RL"):
+        compare(good)
+    broken = network()
+    broken["model.norm.weight"] = torch.full((48,), math.nan)
+    with pytest.raises(ValueError, match="norm"):
+        compare(good, save(tmp_path / "nan", broken))
+    stranger = save(tmp_path / "stranger", {"a.weight": torch.ones(3, 3)})
+    with pytest.raises(ValueError, match="no parameter"):
+        compare(good, stranger)
+    (good / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": "gone.safetensors"}}))
+    with pytest.raises(FileNotFoundError, match="gone"):
+        compare(good, good)
+
+
+def test_names_and_places():
+    assert canonical("_orig_mod.module.model.layers.3.mlp.up_proj.weight") == "layers.3.mlp.up_proj.weight"
+    assert canonical("transformer.h.0.attn.c_attn.weight") == "h.0.attn.c_attn.weight"
+    assert place("layers.3.self_attn.q_proj.weight") == (3, "self_attn.q_proj", "attention")
+    assert place("h.0.ln_1.weight") == (0, "ln_1", "norm")
+    assert place("h.0.mlp.c_fc.bias") == (0, "mlp.c_fc.bias", "mlp")
+    assert place("embed_tokens.weight") == (None, "embed_tokens", "embedding")
+    assert place("lm_head.weight") == (None, "lm_head", "head")
+
+
+def test_reading_by_rows_and_result_shows(tmp_path):
+    base = network()
+    folder = save(tmp_path / "base", base)
+    with Checkpoint.open(folder) as checkpoint:
+        rows = checkpoint.rows("embed_tokens.weight", 2, 5)
+    assert torch.equal(rows, base["model.embed_tokens.weight"][2:5].bfloat16())
+    seen = []
+    delta = compare(folder, save(tmp_path / "rl", network(1)), progress=lambda done, total: seen.append((done, total)))
+    assert seen[-1] == (len(base), len(base))
+    assert "one run" in str(delta)
+    assert len(delta.plot().data) == 3
+    assert delta.manifest["tolerance"] == 1e-5
+
+
+def test_a_pair_is_read_from_where_its_models_lie(llama_pair_dirs):
+    from hooks.pair import Pair
+
+    base, rl = llama_pair_dirs
+    delta = compare(Pair.load(base, rl), ranks=False)
+    assert delta.totals == compare(base, rl, ranks=False).totals
+    assert 0 < delta.changed <= 1
