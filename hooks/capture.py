@@ -38,8 +38,8 @@ from hooks.tap import Cut, Tap, Transit, site_width
 
 SideName = Literal["base", "rl", "model"]
 Progress = Callable[[int, int], object]
-Put = Callable[[str, int, Tensor], object]
-"""Takes a site, a row number, and the rows that belong there and behind."""
+Put = Callable[[str, Cut, Tensor], object]
+"""Takes a site's rows of one batch to where the cut says that they belong."""
 
 
 @dataclass(frozen=True)
@@ -182,11 +182,7 @@ def _to_memory(request: _Request, count: _Counter) -> dict[str, Activations]:
             site: torch.empty(request.selection.n_rows, width, dtype=request.dtypes[name])
             for site, width in request.widths(name).items()
         }
-
-        def put(site: str, first: int, rows: Tensor, tensors: dict[str, Tensor] = tensors) -> None:
-            tensors[site][first : first + len(rows)] = rows
-
-        _run(request, name, every, request.sites[name], put, count)
+        _run(request, name, every, request.sites[name], partial(_into_memory, tensors), count)
         manifest = {
             "model": model.name,
             "revision": model.revision,
@@ -211,11 +207,16 @@ def _to_disk(request: _Request, ledger: Ledger, part: range, count: _Counter) ->
                     continue
                 with ledger.writers(name, number, missing) as writers:
                     wanted = [site for site in request.sites[name] if str(site) in writers]
-                    _run(request, name, members, wanted, _into(writers, first_rows[number]), count)
+                    _run(request, name, members, wanted, partial(_into_shards, writers, first_rows[number]), count)
 
 
-def _into(writers: dict[str, ShardWriter], first_row: int) -> Put:
-    return lambda site, first, rows: writers[site].write(first - first_row, rows)
+def _into_memory(tensors: dict[str, Tensor], site: str, cut: Cut, block: Tensor) -> None:
+    tensors[site].index_copy_(0, cut.rows, block)
+
+
+def _into_shards(writers: dict[str, ShardWriter], first_row: int, site: str, cut: Cut, block: Tensor) -> None:
+    for start, stop, first in cut.runs:
+        writers[site].write(first - first_row, block[start:stop])
 
 
 def _run(
@@ -229,12 +230,8 @@ def _run(
         ids = pad_right([request.sequences.ids[row] for row in batch], model.pad_id)
         cut = Cut.of(selection, batch, ids.shape[1], model.device)
 
-        def deliver(site: Site, block: Tensor) -> None:
-            for start, stop, first in cut.runs:
-                put(str(site), first, block[start:stop])
-
         def receive(site: Site, activation: Tensor) -> None:
-            transit.send(cut.take(activation, dtype), partial(deliver, site))
+            transit.send(cut.take(activation, dtype), partial(put, str(site), cut))
 
         tap.read(ids, receive)
         count.add(int(request.sequences.lengths[batch].sum()))

@@ -40,7 +40,7 @@ def kl(logp_a: Float[Tensor, "*row vocab"], logp_b: Float[Tensor, "*row vocab"])
 
 
 def js(logp_a: Float[Tensor, "*row vocab"], logp_b: Float[Tensor, "*row vocab"]) -> Float[Tensor, "*row"]:
-    """Jensen-Shannon divergence in nats, symmetric, between 0 and ln 2."""
+    """Jensen-Shannon divergence in nats, symmetric, between 0 and ln 2; float32 resolves about 1e-7."""
     a, b = logp_a.exp(), logp_b.exp()
     # The floor keeps ln m finite where both probabilities vanish in this precision: such tokens have weight zero.
     log_m = ((a + b) * 0.5).clamp_min(torch.finfo(a.dtype).tiny).log()

@@ -188,7 +188,7 @@ class _Batch:
         self.rows = [row.index for row in rows]
         self.live = torch.arange(len(rows), device=model.device)
         self.cache = growing_cache()
-        apart = steered is not None and steered.rows_differ
+        apart = steered is not None and steered.steering.rows_differ
         keys = [(row.index if apart else 0, row.ids) for row in rows]
         distinct = list(dict.fromkeys(keys))
         where = {key: at for at, key in enumerate(distinct)}

@@ -89,9 +89,9 @@ def select_rows(
             pieces, own = _spans_of(positions, ids, n_prompt, tokenizer, row)
             pieces = [piece[-1:] for piece in pieces] if reduce == "last" else pieces
             sizes = np.array([len(piece) for piece in pieces], dtype=np.int64)
-        at.append(np.concatenate([*pieces, np.empty(0, dtype=np.int64)]).astype(np.int64))
+        at.append(pieces[0] if len(pieces) == 1 else np.concatenate([*pieces, np.empty(0, dtype=np.int64)]))
         counts.append(sizes)
-        spans.append(own.astype(np.int64))
+        spans.append(own)
     offsets = np.concatenate([[0], np.cumsum([len(own) for own in counts], dtype=np.int64)]).astype(np.int64)
     frame = _frame(sequences, at, counts)
     if reduce is not None:
@@ -124,9 +124,9 @@ def _row_of(rows: Sequence[Sequence[tuple[int, int]]], row: int) -> Sequence[tup
 def _frame(sequences: Sequences, at: Sequence[Array], counts: Sequence[Array]) -> pd.DataFrame:
     per_row = np.array([len(own) for own in counts], dtype=np.int64)
     sequence = np.repeat(np.arange(len(sequences)), per_row)
-    last = [own[np.cumsum(sizes) - 1] for own, sizes in zip(at, counts)]
-    pos = np.concatenate([*last, np.empty(0, dtype=np.int64)])
-    ids = [ids[own] for ids, own in zip(sequences.ids, last)]
+    # A row stands where its last position stands.
+    ends = np.cumsum(np.concatenate([*counts, np.empty(0, dtype=np.int64)])) - 1
+    pos = np.concatenate([*at, np.empty(0, dtype=np.int64)])[ends]
     return pd.DataFrame(
         {
             "sequence": sequence.astype(np.int64),
@@ -134,7 +134,7 @@ def _frame(sequences: Sequences, at: Sequence[Array], counts: Sequence[Array]) -
             "sample": np.asarray(sequences.sample, dtype=np.int64)[sequence],
             "pos": pos,
             "index": pos - np.asarray(sequences.n_prompt, dtype=np.int64)[sequence],
-            "id": np.concatenate([*ids, np.empty(0, dtype=np.int64)]),
+            "id": sequences.flat_ids[sequences.starts[sequence] + pos],
         }
     )
 

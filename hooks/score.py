@@ -21,7 +21,6 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from hooks.tokenwise import MEASURES, compare
 from hooks.model import Model
 from hooks.packing import by_length, halving, pad_right, tokens_a_batch
 from hooks.pair import Pair
@@ -29,6 +28,7 @@ from hooks.sampling import check_sampling
 from hooks.sequences import Sequences
 from hooks.shards import write_file
 from hooks.tap import Transit
+from hooks.tokenwise import MEASURES, compare
 
 CHUNK_BYTES = {"cpu": 8 << 20}
 """Size of one model's logits in a chunk, by kind of device; a few such blocks are alive at a time."""

@@ -58,6 +58,16 @@ class Sequences:
         return np.array([len(ids) for ids in self.ids], dtype=np.int64)
 
     @cached_property
+    def flat_ids(self) -> Int[np.ndarray, " token"]:
+        """All ids, sequences laid end to end."""
+        return np.concatenate([*self.ids, np.empty(0, dtype=np.int64)]).astype(np.int64, copy=False)
+
+    @cached_property
+    def starts(self) -> Int[np.ndarray, " sequence"]:
+        """Where each sequence begins in :attr:`flat_ids`."""
+        return np.cumsum(self.lengths) - self.lengths
+
+    @cached_property
     def token_hash(self) -> str:
         """SHA-256 over ids, prompt lengths and names, so that one changed token makes another request."""
         digest = hashlib.sha256()
@@ -72,14 +82,13 @@ class Sequences:
         Raises:
             ValueError: naming the first such sequence and id.
         """
-        for row, ids in enumerate(self.ids):
-            low, high = int(ids.min()), int(ids.max())
-            if low < 0 or high >= d_vocab:
-                bad = high if high >= d_vocab else low
-                raise ValueError(
-                    f"sequence {self.name(row)} has the id {bad}, but {model} has ids 0 to {d_vocab - 1}; "
-                    "use samples made with this model's tokenizer"
-                )
+        wrong = np.flatnonzero((self.flat_ids < 0) | (self.flat_ids >= d_vocab))
+        if len(wrong):
+            row = int(np.searchsorted(self.starts, wrong[0], side="right")) - 1
+            raise ValueError(
+                f"sequence {self.name(row)} has the id {self.flat_ids[wrong[0]]}, but {model} has ids 0 to "
+                f"{d_vocab - 1}; use samples made with this model's tokenizer"
+            )
 
     @classmethod
     def of(cls, data: Any, model: Model) -> Sequences:

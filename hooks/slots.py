@@ -16,27 +16,38 @@ The object offers the two methods that the attention modules of transformers ask
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-BLOCK = 64
-"""Slots by which the store grows, so that it is copied once in so many tokens."""
+ROOM = 16
+"""Slots by which the store grows, at least; much more would spread small rows over too many pages of memory."""
 
 
 @dataclass(frozen=True)
 class Aim:
     """Where one forward pass writes its keys and how far its queries look."""
 
-    slots: Int[Tensor, "row_and_query"]
-    """For each new key its place in the store, rows laid end to end."""
-    rows: Int[Tensor, "row"] | None
-    """Which rows of the store are read; None for all of them, in order."""
+    slots: Int[Tensor, "row query"]
+    """For each new key its slot."""
+    at: Int[Tensor, "row"]
+    """The rows of the store that are written and read."""
+    every: bool
+    """Whether these are all of them, in order."""
     width: int
     """Slots that are shown: the longest row's positions."""
+    _flat: dict[int, Int[Tensor, "row_head_query"]] = field(default_factory=dict)
+
+    def flat(self, n_heads: int, n_slots: int) -> Int[Tensor, "row_head_query"]:
+        """For each new key its place in a store laid out by row, head and slot; the same for all layers alike."""
+        if n_heads not in self._flat:
+            heads = torch.arange(n_heads, device=self.at.device)
+            lanes = self.at[:, None] * n_heads + heads
+            self._flat[n_heads] = (lanes[:, :, None] * n_slots + self.slots[:, None]).flatten()
+        return self._flat[n_heads]
 
 
 class Slots:
@@ -59,9 +70,8 @@ class Slots:
     ) -> None:
         """Say at which positions the next forward stands; what is not ``real`` goes to a slot that nobody reads."""
         self._reserve(width)
-        which = torch.arange(len(place), device=place.device) if rows is None else rows
-        slots = which[:, None] * (self.capacity + 1) + torch.where(real, place, self.capacity)
-        self._aim = Aim(slots.flatten(), rows, width)
+        at = torch.arange(len(place), device=place.device) if rows is None else rows
+        self._aim = Aim(torch.where(real, place, self.capacity), at, rows is None, width)
 
     def update(
         self,
@@ -90,22 +100,22 @@ class Slots:
             self._layers[layer] = (keys.index_select(0, stay), values.index_select(0, stay))
 
     def _put(self, store: Tensor, new: Tensor, aim: Aim) -> Tensor:
-        store.flatten(0, 1).index_copy_(0, aim.slots, new.transpose(1, 2).flatten(0, 1))
-        seen = store[:, : aim.width] if aim.rows is None else store[aim.rows, : aim.width]
-        return seen.transpose(1, 2)
+        store.flatten(0, 2).index_copy_(0, aim.flat(store.shape[1], store.shape[2]), new.flatten(0, 2))
+        return store[:, :, : aim.width] if aim.every else store[aim.at, :, : aim.width]
 
     def _blank(self, like: Tensor) -> Tensor:
         # Zeros, not whatever memory holds: a masked slot has weight 0, and 0 times NaN is NaN.
-        return like.new_zeros(self.n_rows, self.capacity + 1, like.shape[1], like.shape[3])
+        return like.new_zeros(self.n_rows, like.shape[1], self.capacity + 1, like.shape[3])
 
     def _reserve(self, width: int) -> None:
         if width <= self.capacity:
             return
-        old, self.capacity = self.capacity, -(-width // BLOCK) * BLOCK
+        old, self.capacity = self.capacity, width + max(ROOM, width // 16)
         for layer, pair in self._layers.items():
             grown = []
             for store in pair:
-                larger = store.new_zeros(len(store), self.capacity + 1, *store.shape[2:])
-                larger[:, :old] = store[:, :old]
+                larger = store.new_empty(*store.shape[:2], self.capacity + 1, store.shape[3])
+                larger[:, :, :old] = store[:, :, :old]
+                larger[:, :, old:] = 0
                 grown.append(larger)
             self._layers[layer] = (grown[0], grown[1])

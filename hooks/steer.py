@@ -149,7 +149,7 @@ class Steering:
 
 def steering(
     direction: Direction | Sequence[Direction],
-    alpha: float | Sequence[float] = 1.0,
+    alpha: float | int | Sequence[float | int | Sequence[float | int]] = 1.0,
     *,
     positions: str | Positions = "generated",
     operator: str | Sequence[str] = "add",

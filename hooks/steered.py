@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -20,6 +21,17 @@ from torch import Tensor, nn
 from hooks.sites import Site
 from hooks.steer import Part, Steering, act
 from hooks.texts import Texts
+
+
+@dataclass(frozen=True)
+class _Uncached:
+    """The last call without a cache, which the next may repeat and lengthen."""
+
+    prompt: Tensor
+    """Ids of the first call, with their pads."""
+    width: int
+    """Columns of the last call."""
+    n_prompt: list[int]
 
 
 class Steered:
@@ -34,7 +46,7 @@ class Steered:
         self._followed: Texts | None = None
         # Weakly, so that a finished generation's cache is not kept in memory by its bookkeeping.
         self._of_cache: WeakKeyDictionary[Any, Texts] = WeakKeyDictionary()
-        self._uncached: tuple[Tensor, Texts] | None = None
+        self._uncached: _Uncached | None = None
         self._now: Texts | None = None
         self._chosen: Tensor | None = None
         self._dose: list[Tensor | float] = []
@@ -100,7 +112,7 @@ class Steered:
         else:
             self._refuse_unmasked(ids, mask, past)
             places = (real.long().cumsum(dim=1) - 1)[:, past:].clamp_(min=0)
-            texts = self._texts(ids, real, cache, past, places)
+            texts = self._texts(ids, real, cache, past)
         now = real[:, past:]
         if texts.reads_ids:
             if ids is None:
@@ -121,7 +133,7 @@ class Steered:
             self._of_cache[cache] = self._now
         self._chosen = None
 
-    def _texts(self, ids: Tensor | None, real: Tensor, cache: Any, past: int, places: Tensor) -> Texts:
+    def _texts(self, ids: Tensor | None, real: Tensor, cache: Any, past: int) -> Texts:
         if past and cache in self._of_cache:
             texts = self._of_cache[cache]
             if len(texts.rows) != len(real):
@@ -138,24 +150,30 @@ class Steered:
         doses = {len(part.alpha) for part in self.steering.parts if isinstance(part.alpha, tuple)}
         if doses and doses != {len(real)}:
             raise ValueError(f"steering has alphas for {doses.pop()} rows and the batch has {len(real)}")
-        texts = Texts(self.steering, self.model, range(len(real)), self._prompts(ids, real, cache))
+        before = self._uncached if cache is None else None
+        # Only the prompt is compared: a beam search reorders what comes after it.
+        goes_on = (
+            before is not None
+            and ids is not None
+            and before.width + 1 == ids.shape[1]
+            and torch.equal(before.prompt, ids[:, : before.prompt.shape[1]])
+        )
+        lengths = before.n_prompt if before is not None and goes_on else self._prompts(real)
+        texts = Texts(self.steering, self.model, range(len(real)), lengths)
         if cache is not None:
             self._of_cache[cache] = texts
         elif ids is not None:
-            self._uncached = (ids, texts)
+            prompt = before.prompt if before is not None and goes_on else ids
+            self._uncached = _Uncached(prompt, ids.shape[1], lengths)
         return texts
 
-    def _prompts(self, ids: Tensor | None, real: Tensor, cache: Any) -> list[int]:
+    def _prompts(self, real: Tensor) -> list[int]:
         if isinstance(self.n_prompt, int):
             return [self.n_prompt] * len(real)
         if self.n_prompt is not None:
             if len(self.n_prompt) != len(real):
                 raise ValueError(f"n_prompt has {len(self.n_prompt)} entries for a batch of {len(real)} rows")
             return list(self.n_prompt)
-        if cache is None and ids is not None and self._uncached is not None:
-            before, texts = self._uncached
-            if before.shape == (len(ids), ids.shape[1] - 1) and torch.equal(before, ids[:, :-1]):
-                return list(texts.n_prompt)
         lengths: list[int] = real.sum(dim=1).tolist()
         return lengths
 

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,12 @@ class Cut:
     """How many gathered places each row averages; None without an average."""
     runs: tuple[tuple[int, int, int], ...]
     """``(start, stop, first_row)``: rows start to stop of the batch are rows first_row and following of the request."""
+
+    @cached_property
+    def rows(self) -> Int[Tensor, " row"]:
+        """The row of the request that each row of the batch is."""
+        parts = [np.arange(first, first + stop - start) for start, stop, first in self.runs]
+        return torch.from_numpy(np.concatenate([*parts, np.empty(0, dtype=np.int64)]))
 
     @classmethod
     def of(cls, selection: Selection, batch: Int[np.ndarray, " _"], longest: int, device: torch.device) -> Cut:
@@ -86,9 +93,9 @@ class Transit:
 
     def __init__(self, device: torch.device) -> None:
         self._copies = torch.cuda.Stream(device) if device.type == "cuda" else None
-        self._flying: deque[tuple[Any, Tensor, Callable[[Tensor], None]]] = deque()
+        self._flying: deque[tuple[Any, Tensor, Callable[[Tensor], object]]] = deque()
 
-    def send(self, block: Float[Tensor, "row _"], deliver: Callable[[Tensor], None]) -> None:
+    def send(self, block: Float[Tensor, "row _"], deliver: Callable[[Tensor], object]) -> None:
         """Start a block on its way; ``deliver`` gets it as a host tensor that is valid during the call only."""
         if self._copies is None:
             deliver(block.cpu())

@@ -65,8 +65,8 @@ class Evidence:
     """Threshold of ``near_zero``."""
     backward: Estimate | None = None
     """Share of the gap that is left when the RL model writes and the base is let in where the gate opens."""
-    backward_routed: Estimate | None = None
-    """Share of tokens at which the base was let in."""
+    backward_tokens: float | None = None
+    """Mean number of tokens a text at which the base was let in."""
 
     @classmethod
     def gather(
@@ -112,9 +112,14 @@ class Evidence:
                 out, passk_first=passk.at(1), passk_last=passk.at(last), largest_k=last, crossing=passk.crossing
             )
         if delta is not None:
-            totals = {name: None if math.isnan(value) else value for name, value in delta.totals.items()}
-            wanted = ("unchanged_tolerance", "unchanged_relative", "rank_share", "rank_share_null")
-            out = replace(out, **{name: totals[name] for name in wanted})
+            known = {name: None if math.isnan(value) else value for name, value in delta.totals.items()}
+            out = replace(
+                out,
+                unchanged_tolerance=known["unchanged_tolerance"],
+                unchanged_relative=known["unchanged_relative"],
+                rank_share=known["rank_share"],
+                rank_share_null=known["rank_share_null"],
+            )
         if tokens is not None:
             out = replace(out, near_zero=share_near_zero(tokens, near=near, n_boot=n_boot, seed=seed))
         return replace(out, **measured)  # type: ignore[arg-type]
@@ -149,12 +154,14 @@ def _routing(evidence: Evidence, route: RouteResult, arm: str | None) -> Evidenc
     rows = route.contrasts[(route.contrasts["arm"] == chosen) & (route.contrasts["kind"] == "random")]
     if len(rows):
         row = rows.iloc[0]
-        ends = [float(row[name]) for name in ("recovery", "recovery_low", "recovery_high")]
-        out = replace(out, recovery_over_random=Estimate(*ends, int(row["problems"]), "Fieller, paired by problem"))
+        value, low, high = (float(row[name]) for name in ("recovery", "recovery_low", "recovery_high"))
+        more = Estimate(value, low, high, int(row["problems"]), "Fieller, paired by problem")
+        out = replace(out, recovery_over_random=more)
     back = route.frame[(route.frame["matched"] == chosen) & (route.frame["kind"] == "backward")]
     if len(back):
         reverse = route.recoveries[str(back["arm"].iloc[0])]
-        out = replace(out, backward=reverse.estimate, backward_routed=reverse.routed)
+        tokens = reverse.routed.value * reverse.length["mixed"].value
+        out = replace(out, backward=reverse.estimate, backward_tokens=None if math.isnan(tokens) else tokens)
     if run.ratio is None:
         return out
     curve = route.curve(str(gates.loc[gates["arm"] == chosen, "gate"].iloc[0]), targets=(0.9,))

@@ -82,12 +82,9 @@ RECIPES: dict[str, tuple[Stage, ...]] = {
         Stage("rl-seed2", "grpo", RL_STEPS, seed=2, start="latent/base"),
     ),
     "newskill": (
-        Stage(
-            "base",
-            "texts",
-            phases=(Phase("unstepped", 2200, 2e-3, "length", 256), Phase("unstepped", 300, 5e-4, "random", 256)),
-        ),
-        Stage("rl", "texts", seed=1, start="newskill/base", phases=(Phase("teacher", 1000, 3e-3, "length"),)),
+        # Short, because the answers cannot be learned without the steps, and a base that has long tried learns no more.
+        Stage("base", "texts", phases=(Phase("unstepped", 700, 2e-3),)),
+        Stage("rl", "texts", seed=1, start="newskill/base", phases=(Phase("teacher", 1300, 3e-3, "length"),)),
     ),
     "sham": (Stage("rl", "grpo", RL_STEPS, start="latent/base", reward="random"),),
 }

@@ -109,6 +109,8 @@ def path(
     ``scale`` is the squared length of a column in the coordinates in which the problem is penalised, so that folds
     standardised by their own rows share one matrix: the penalty is ``scale_j v_j^2 / (2 C)``.
     """
+    if len(matrix) < matrix.shape[1]:
+        return _wide_path(matrix, weight, target, scale, C, tolerance)
     shared = preconditioner or Preconditioner(matrix)
     order, problems = np.argsort(C, kind="stable"), len(weight)
     # A product with a handful of vectors costs nearly what one with forty does: small batches take several strengths.
@@ -128,6 +130,29 @@ def path(
             found[at] = together.part(slice(place * problems, (place + 1) * problems))
         coef, intercept = found[int(block[-1])].coef.nan_to_num(), found[int(block[-1])].intercept.nan_to_num()
     return [found[at] for at in range(len(C))]
+
+
+def _wide_path(
+    matrix: Tensor, weight: Tensor, target: Tensor, scale: Tensor, C: np.ndarray, tolerance: float
+) -> list[Solution]:
+    """With fewer rows than columns the optimum lies in the span of the rows, which differs with the columns' scales.
+
+    Each set of problems of one scale is solved in orthonormal coordinates of that span, as wide as there are rows.
+    """
+    coef = torch.zeros(len(C), *scale.shape, dtype=torch.float64, device=matrix.device)
+    kept = torch.zeros(3, len(C), len(scale), dtype=torch.float64, device=matrix.device)
+    products = 0
+    kinds, which = torch.unique(scale, dim=0, return_inverse=True)
+    for kind, squares in enumerate(kinds.double()):
+        own = (which == kind).nonzero()[:, 0]
+        basis, inside = torch.linalg.qr((matrix.double() / squares.sqrt()).T)
+        square = inside.T.contiguous()
+        ones = torch.ones(len(own), square.shape[1], device=matrix.device)
+        for at, fit in enumerate(path(square, weight[own], target[own], ones, C, tolerance=tolerance)):
+            coef[at, own] = fit.coef @ basis.T / squares.sqrt()
+            kept[0, at, own], kept[1, at, own], kept[2, at, own] = fit.intercept, fit.objective, fit.converged.double()
+            products += fit.products
+    return [Solution(coef[at], kept[0, at], kept[1, at], kept[2, at] > 0, products) for at in range(len(C))]
 
 
 def class_factors(

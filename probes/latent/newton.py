@@ -7,8 +7,8 @@ Problem ``p`` has row weights ``s``, weighted targets ``t`` (``0 <= t <= s``) an
 over the coefficients and an unpenalised intercept.  Labels, folds, strengths, class weights and repeated rows are all
 choices of ``s``, ``t`` and ``r``, so one matrix serves them all.  Every Newton system is solved by conjugate gradients
 with the intercept eliminated exactly and preconditioned by shared Cholesky factors
-(:mod:`probes.latent.preconditioner`); a product with the Hessians of all problems is two matrix products.  Curvature is
-float32, the gradients that decide when to stop are float64.
+(:mod:`probes.latent.preconditioner`); a product with the Hessians of all problems is two matrix products.  Of large
+matrices curvature is taken in float32; the gradients that decide when to stop are always float64.
 
 Assumptions: each problem has weight on both sides (else its optimum is infinite and it is returned as NaN).
 Method: Lin, Weng and Keerthi, "Trust region Newton method for large-scale logistic regression", JMLR 2008.
@@ -127,7 +127,7 @@ class _Batch:
         """``coef @ matrix.T``; in float64 a slice of rows at a time, so that no second copy of the matrix exists."""
         self.products += len(coef)
         if not exact:
-            return coef.float() @ self.quick.T
+            return coef.to(self.quick.dtype) @ self.quick.T
         rows = max(1, CHUNK // max(1, self.matrix.shape[1]))
         return torch.cat([coef @ part.double().T for part in self.matrix.split(rows)], dim=1)
 
@@ -135,7 +135,7 @@ class _Batch:
         """``residual @ matrix``, as :meth:`_logits`."""
         self.products += len(residual)
         if not exact:
-            return (residual.float() @ self.quick).double()
+            return (residual.to(self.quick.dtype) @ self.quick).double()
         rows = max(1, CHUNK // max(1, self.matrix.shape[1]))
         parts = zip(residual.split(rows, dim=1), self.matrix.split(rows))
         return torch.stack([r @ part.double() for r, part in parts]).sum(0)
@@ -155,12 +155,13 @@ class _Batch:
         ``trust`` is the smallest eigenvalue seen so far of the preconditioned Hessian: it turns the length of a
         residual into the gain that is left in it.
         """
-        weight, target = (weight, target) if exact else (weight.float(), target.float())
+        kind = torch.float64 if exact else self.quick.dtype
+        weight, target = weight.to(kind), target.to(kind)
         logits = self._logits(coef, exact).add_(intercept[:, None])
         value = _objective(logits, weight, target, penalty, coef)
         chance = torch.sigmoid(logits)
         residual = weight * chance - target
-        curvature = weight * chance * (1 - chance)
+        curvature = weight * chance * torch.sigmoid(-logits)
         total = curvature.sum(1, dtype=torch.float64).clamp_min(1e-300)
         offset = residual.sum(1, dtype=torch.float64) / total
         gradient = self._gradient(residual - curvature * offset[:, None].to(residual.dtype), exact) + penalty * coef
@@ -170,7 +171,7 @@ class _Batch:
         change += shift[:, None]
         # What the quadratic model promises; the intercept's own part is exact.
         decrement = 0.5 * (offset**2 * total - (gradient * direction).sum(1))
-        size, trial, slack = torch.ones_like(value), value, 1e-12 if exact else 1e-7
+        size, trial, slack = torch.ones_like(value), value, 1e-12 if kind == torch.float64 else 1e-7
         for _ in range(40):
             reach = size[:, None]
             moved = torch.addcmul(logits, reach.to(logits.dtype), change)
@@ -191,7 +192,7 @@ class _Batch:
             torch.where(stuck, value, trial),
             trust,
             near=whole & (decrement <= 1e-2 * value) | stuck,
-            done=whole & (left <= 3 * self.tolerance * value) & (decrement <= 1e-2 * value) & exact,
+            done=whole & (left <= self.tolerance * value) & (decrement <= 1e-2 * value) & exact,
             stuck=stuck & exact,
         )
 
@@ -204,13 +205,14 @@ class _Batch:
             shared.refresh((curvature / total[:, None]).mean(0))
             trust = torch.full_like(trust, 0.5)
         keys = shared.keys(penalty.mean(1) / total)
-        heavy, ridge, mean = curvature.float(), penalty.float(), total.float()
+        kind = self.quick.dtype
+        heavy, ridge, mean = curvature.to(kind), penalty.to(kind), total.to(kind)
         # Unit length keeps float32 away from underflow; the solution is scaled back at the end.
         norm = gradient.norm(dim=1, keepdim=True).clamp_min(1e-300)
-        residual = (-gradient / norm).float()
+        residual = (-gradient / norm).to(kind)
         z = shared(residual, keys, mean)
         out, search = torch.zeros_like(residual), z
-        rho = (residual * z).double().sum(1)
+        rho = (residual * z).double().sum(1).abs()
         # Solve to a fraction that leaves less than the tolerance once the quadratic model is good.
         enough = 0.1 * self.tolerance * value * trust / (rho * norm[:, 0] ** 2).clamp_min(1e-300)
         goal = rho * enough.clamp(1e-10, 0.1)
@@ -219,19 +221,19 @@ class _Batch:
             if not active.any():
                 break
             image = search @ self.quick.T
-            image -= ((heavy * image).sum(1) / mean)[:, None]
+            image -= ((heavy * image).sum(1, dtype=torch.float64) / total).to(kind)[:, None]
             image = (heavy * image) @ self.quick + ridge * search
             shared.spent += 2 * len(search)
             self.products += 2 * int(active.sum())
             bend = (search * image).double().sum(1)
             active = active & (bend > 0)
             length = torch.where(active, rho / bend.clamp_min(1e-300), 0.0)
-            out += length.float()[:, None] * search
-            residual -= length.float()[:, None] * image
+            out += length.to(kind)[:, None] * search
+            residual -= length.to(kind)[:, None] * image
             z = shared(residual, keys, mean)
-            following = torch.where(active, (residual * z).double().sum(1), rho)
+            following = torch.where(active, (residual * z).double().sum(1).abs(), rho)
             ratio = torch.where(active, following / rho.clamp_min(1e-300), 0.0)
-            search = z + ratio.float()[:, None] * search
+            search = z + ratio.to(kind)[:, None] * search
             lengths.append(length)
             ratios.append(ratio)
             rho, active = following, active & (following > goal)

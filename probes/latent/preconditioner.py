@@ -16,49 +16,46 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-SMALL = 1 << 24
-"""Elements up to which a Gram matrix is made in float64."""
+SMALL = 1 << 20
+"""Elements up to which a matrix is worked on in float64 throughout."""
 
 
 class Preconditioner:
-    """Approximate inverses of ``c G + r I`` for many ``r / c`` from few factorisations, ``G = X' diag(w) X``.
+    """Approximate inverses of ``c G + r I`` for many ``r / c`` from few Cholesky factors, ``G = X' diag(w) X``.
 
     ``w`` is uniform to begin with and becomes the problems' mean curvature once the work that a worse ``G`` costs
-    exceeds that of making another.  With at least as many rows as columns ``G + rho I`` is factored, with fewer rows
-    its Woodbury counterpart, so that the side is never larger than the smaller dimension.  ``rho`` is rounded to powers
-    of three: the preconditioned system's condition pays at most that factor, and labels and folds share factors.
+    exceeds that of making another.  ``rho = r / c`` is rounded to powers of three: the preconditioned system's condition
+    pays at most that factor, and labels and folds share factors.
     """
 
     STEP = math.log(3.0)
 
     def __init__(self, matrix: Float[Tensor, "row d"]) -> None:
-        self.matrix = matrix.float()
+        small = matrix.numel() <= SMALL
+        self.matrix = matrix.double() if small else matrix.float()
+        self.exact = small or matrix.shape[1] <= 512
         self.refresh(torch.full((len(matrix),), 1 / max(1, len(matrix)), device=matrix.device))
 
     def refresh(self, weight: Float[Tensor, "row"]) -> None:
         """Take ``G`` for these row weights, which sum to one, about their mean (the intercept's share is left out)."""
-        root = weight.clamp_min(0).float().sqrt()[:, None]
-        scaled = (self.matrix - weight.float() @ self.matrix) * root
-        self.tall = scaled.shape[0] >= scaled.shape[1]
-        self.scaled = scaled
-        side = scaled.double() if min(scaled.shape) <= 512 and scaled.numel() <= SMALL else scaled
-        self.gram = side.T @ side if self.tall else side @ side.T
-        if self.tall:
-            del self.scaled
+        share = weight.clamp_min(0).to(self.matrix.dtype)
+        side = (self.matrix - share @ self.matrix) * share.sqrt()[:, None]
+        gram = side.T @ side
+        self.gram = gram.double() if self.exact else gram
         self.factors: dict[int, Tensor] = {}
         self.spent = 0
 
     def _factor(self, key: int) -> Tensor:
         if key not in self.factors:
             damped = self.gram.clone()
-            damped.diagonal().add_(math.exp(key * self.STEP))
+            # Below this the factor would be rounding noise in the weak directions.
+            least = float(self.gram.diagonal().max()) * (1e-13 if self.exact else 1e-6)
+            damped.diagonal().add_(max(math.exp(key * self.STEP), least))
             factor, failed = torch.linalg.cholesky_ex(damped)
             if failed:
-                # float32 rounding can make a nearly singular Gram matrix indefinite.
-                damped = damped.double()
-                damped.diagonal().mul_(1 + 1e-6)
-                factor, _ = torch.linalg.cholesky_ex(damped)
-            self.factors[key] = factor.float()
+                damped.diagonal().mul_(1 + (1e-10 if self.exact else 1e-4))
+                factor, failed = torch.linalg.cholesky_ex(damped)
+            self.factors[key] = torch.diag(self.gram.diagonal().clamp_min(1e-30).sqrt()) if failed else factor
         return self.factors[key]
 
     def keys(self, rho: Float[Tensor, "problem"]) -> list[int]:
@@ -72,11 +69,6 @@ class Preconditioner:
         out = torch.empty_like(residual)
         for key in set(keys):
             chosen = torch.tensor([i for i, k in enumerate(keys) if k == key], device=residual.device)
-            part = residual[chosen]
-            if self.tall:
-                solved = torch.cholesky_solve(part.T, self._factor(key)).T
-            else:
-                inner = torch.cholesky_solve((part @ self.scaled.T).T, self._factor(key)).T
-                solved = (part - inner @ self.scaled) / math.exp(key * self.STEP)
-            out[chosen] = solved
+            part = residual[chosen].to(self.gram.dtype)
+            out[chosen] = torch.cholesky_solve(part.T, self._factor(key)).T.to(residual.dtype)
         return out / total[:, None]

@@ -19,15 +19,16 @@ PROBE_COLUMNS = (
     Column("place", "Place", "text"),
     Column("site", "Site", "text"),
     interval("auroc", "Probe AUROC", "auroc", ends=("low", "high")),
-    Column("ceiling", "Best possible", "auroc"),
+    Column("ceiling", "Best possible", "auroc", setting=True),
     Column("shuffled", "Shuffled", "auroc"),
     Column("position", "Position", "auroc"),
     Column("length", "Length", "auroc"),
     Column("bag", "Last tokens", "auroc"),
+    Column("twin", "Untrained twin", "auroc"),
     Column("selectivity", "Selectivity", "auroc"),
     Column("rl_auroc", "On tuned", "auroc"),
     interval("rl_minus_base", "Tuned − base", "auroc"),
-    Column("q", "q", setting=True),
+    Column("q", "q", "p", setting=True),
 )
 
 SIZES = (Column("n", "Rows", "count", setting=True), Column("positives", "Positives", "count", setting=True))
@@ -42,7 +43,7 @@ STEERING_COLUMNS = (
     interval("recovery", "Gain recovered", "share"),
     Column("strategy_share", "Strategy used", "share"),
     Column("kl_damage", "Damage (KL)", "nats"),
-    Column("p", "p", setting=True),
+    Column("p", "p", "p", setting=True),
 )
 
 
@@ -75,6 +76,12 @@ def _probes(reader: StudyReader) -> list[Block]:
     blocks: list[Block] = [picture(reader, "probes", drawn, title=title, caption=caption, needs=PROBES)]
     if frame is None:
         return blocks
+    if {"label", "place"} <= set(frame.columns):
+        # The place has a column of its own.
+        bare = [
+            str(label).removesuffix(f" ({place})") for label, place in zip(frame["label"], frame["place"], strict=True)
+        ]
+        frame = frame.assign(label=bare)
     reported = frame[frame["reported"].astype("boolean").fillna(False)] if "reported" in frame else frame.iloc[:0]
     note = (
         "Best possible: the ceiling where the truth is known. Shuffled, position, length, last tokens: baselines that "

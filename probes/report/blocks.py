@@ -149,8 +149,21 @@ class Claim:
     tone: str
     sign: str
     figure: Cell
+    findings: tuple[Finding, ...]
     published: tuple[Published, ...]
     notes: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One part of a claim: a number against its bar, by a rule."""
+
+    name: str
+    rule: str
+    verdict: str
+    tone: str
+    sign: str
+    figure: Cell
 
 
 @dataclass(frozen=True)

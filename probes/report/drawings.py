@@ -21,39 +21,41 @@ Spec = dict[str, Any]
 def by_routed_share(
     frame: pd.DataFrame, *, value: Literal["recovery", "accuracy"], levels: Sequence[tuple[str, float]] = ()
 ) -> Spec | None:
-    """``value`` against the routed share, a line for every arm and gate; ``levels`` are named horizontal lines."""
+    """``value`` against the routed share; ``levels`` are named horizontal lines.
+
+    A gate is a line over its thresholds and a control is hollow and grey, one line a kind; where the table does not say
+    ``kind``, every arm and gate is a line and ``control`` marks the controls.
+    """
     if not {"routed", value} <= set(frame.columns):
         return None
     frame = frame.dropna(subset=["routed", value])
     keys = [name for name in ("arm", "gate") if name in frame.columns]
+    if {"kind", "gate"} <= set(frame.columns):
+        gate = frame["kind"] == "gate"
+        named = frame["gate"].where(gate, frame["kind"].astype(str) + " (control)")
+        frame, keys = frame.assign(series=named, control=~gate), ["series"]
     traces: list[Spec] = []
     inks = iter(["rl", "violet", "ochre", "rose", "slate"] * 8)
     for place, (label, part) in enumerate(_series(frame, keys)):
         part = part.sort_values("routed")
         control = bool(part["control"].astype("boolean").fillna(False).all()) if "control" in part else False
-        named = "steered" if "steer" in label.lower() else "base" if "resampl" in label.lower() else None
-        ink = CONTROL if control else LIGHT[named or next(inks)]
+        ink = CONTROL if control else LIGHT["steered" if "steer" in label.lower() else next(inks)]
+        known = {"text": part["arm"].astype(str).tolist()} if "arm" in part else {}
         traces.append(
             {
                 **_line(label, 100 * part["routed"], 100 * part[value], ink, place, hollow=control),
+                **known,
                 "error_y": _bars(100 * part[value], part, value, ink),
-                "hovertemplate": f"{label}<br>routed %{{x:.1f}} %<br>{value} %{{y:.1f}} %<extra></extra>",
+                "hovertemplate": f"%{{text}}<br>routed %{{x:.1f}} %<br>{value} %{{y:.1f}} %<extra></extra>",
             }
         )
     if not traces:
         return None
-    title = "Share of the gain recovered (%)" if value == "recovery" else "Accuracy (%)"
     lines, notes = _levels([(name, 100 * level) for name, level in levels])
-    return {
-        "data": traces,
-        "layout": layout(
-            height=440,
-            xaxis=axis("Tokens routed (%)", range=[0, 112 * float(frame["routed"].max())]),
-            yaxis=axis(title),
-            shapes=lines,
-            annotations=notes,
-        ),
-    }
+    across = axis("Tokens routed (%)", range=[0, 112 * float(frame["routed"].max())])
+    up = axis("Share of the gain recovered (%)" if value == "recovery" else "Accuracy (%)")
+    shape = layout(height=440, xaxis=across, yaxis=up, shapes=lines, annotations=notes)
+    return {"data": traces, "layout": shape}
 
 
 def dose_response(frame: pd.DataFrame) -> Spec | None:
@@ -91,29 +93,31 @@ def dose_response(frame: pd.DataFrame) -> Spec | None:
     }
 
 
-def pass_at_k(frame: pd.DataFrame) -> Spec | None:
-    """pass@k of both models with their bands, k on a doubling scale."""
+def pass_at_k(frame: pd.DataFrame, *, crossing: float | None = None) -> Spec | None:
+    """pass@k of both models with their bands, k on a doubling scale; ``crossing`` is marked where it is known."""
     if not {"model", "k", "value"} <= set(frame.columns):
         return None
+    frame = frame[frame["model"].isin(list(MODELS))].dropna(subset=["k", "value"])
     traces: list[Spec] = []
-    for place, (model, part) in enumerate(frame.dropna(subset=["k", "value"]).groupby("model", sort=True)):
+    for place, (model, part) in enumerate(frame.groupby("model", sort=True)):
         part, name = part.sort_values("k"), str(model)
-        ink = LIGHT.get(name, CONTROL)
+        ink = LIGHT[name]
         k = part["k"].tolist()
         if {"low", "high"} <= set(part.columns) and part["low"].notna().any():
             traces.append(_band(k, 100 * part["low"], 100 * part["high"], ink, group=name))
-        traces.append(
-            {
-                **_line(MODELS.get(name, name), k, 100 * part["value"], ink, place),
-                "legendgroup": name,
-                "hovertemplate": f"{name}<br>k = %{{x}}<br>pass@k %{{y:.1f}} %<extra></extra>",
-            }
-        )
+        hover = f"{MODELS[name]}<br>k = %{{x}}<br>pass@k %{{y:.1f}} %<extra></extra>"
+        line = _line(MODELS[name], k, 100 * part["value"], ink, place)
+        traces.append({**line, "legendgroup": name, "hovertemplate": hover})
     if not traces:
         return None
-    ticks = [k for k in (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024) if k <= float(frame["k"].max())]
+    ticks = [2**power for power in range(12) if 2**power <= float(frame["k"].max())]
     across = axis("k (samples a problem)", type="log", tickvals=ticks, ticktext=[str(k) for k in ticks])
-    return {"data": traces, "layout": layout(height=420, xaxis=across, yaxis=axis("Problems solved at least once (%)"))}
+    up = axis("Problems solved at least once (%)")
+    marks: list[Spec] = []
+    if crossing is not None and 1 <= crossing <= float(frame["k"].max()):
+        ends = {"x0": crossing, "x1": crossing, "yref": "paper", "y0": 0, "y1": 1}
+        marks.append({"type": "line", **ends, "line": {"color": CONTROL, "width": 1, "dash": "dot"}, "layer": "below"})
+    return {"data": traces, "layout": layout(height=420, xaxis=across, yaxis=up, shapes=marks)}
 
 
 def changed_by_layer(frame: pd.DataFrame) -> Spec | None:
@@ -124,7 +128,8 @@ def changed_by_layer(frame: pd.DataFrame) -> Spec | None:
     traces: list[Spec] = []
     for place, (label, part) in enumerate(_series(frame, ["module"] if "module" in frame else [])):
         part = part.sort_values("layer")
-        ink = [*LIGHT.values()][place % len(LIGHT)]
+        # Inks without a meaning of their own: a module is neither model.
+        ink = LIGHT[("violet", "ochre", "rose", "slate", "control")[place % 5]]
         names = part["tensor"].astype(str).tolist() if "tensor" in part else [label] * len(part)
         traces.append(
             {
@@ -136,6 +141,25 @@ def changed_by_layer(frame: pd.DataFrame) -> Spec | None:
     across = axis("Layer", dtick=1 if len(frame) and frame["layer"].max() < 20 else None)
     down = axis("Entries changed (%)", rangemode="tozero")
     return {"data": traces, "layout": layout(height=400, xaxis=across, yaxis=down)} if traces else None
+
+
+def rank_beside_null(frame: pd.DataFrame) -> Spec | None:
+    """Stable rank of each tensor's update beside the same entries shuffled: a null that knows the size alone."""
+    if not {"stable_rank", "stable_rank_null"} <= set(frame.columns):
+        return None
+    frame = frame.dropna(subset=["stable_rank", "stable_rank_null"])
+    if frame.empty:
+        return None
+    traces: list[Spec] = []
+    series = (("stable_rank", "update", LIGHT["rl"]), ("stable_rank_null", "entries shuffled", CONTROL))
+    for place, (column, name, ink) in enumerate(series):
+        line = _line(name, range(1, len(frame) + 1), frame[column], ink, place, hollow=place > 0)
+        names = frame["tensor"].astype(str).tolist() if "tensor" in frame else None
+        hover = f"%{{text}}<br>{name} %{{y:.1f}}<extra></extra>"
+        traces.append({**line, "mode": "markers", "text": names, "hovertemplate": hover})
+    down = axis("Stable rank", type="log")
+    shape = layout(height=340, xaxis=axis("Matrix, in the order of the network", showgrid=False), yaxis=down)
+    return {"data": traces, "layout": shape}
 
 
 def strategy_bars(frame: pd.DataFrame, *, value: str = "per_text") -> Spec | None:
@@ -164,21 +188,29 @@ def strategy_bars(frame: pd.DataFrame, *, value: str = "per_text") -> Spec | Non
 
 
 def places_in_text(frame: pd.DataFrame) -> Spec | None:
-    """Where in the text the routed tokens fall: bars over the relative position."""
-    if not {"relative_position", "share"} <= set(frame.columns):
+    """Where in the text the gate opens: bars over the relative position.
+
+    With ``start`` and ``stop`` the share is of the tokens in that part of the text; with ``relative_position`` it is of
+    all routed tokens.
+    """
+    parts = {"start", "stop", "share"} <= set(frame.columns)
+    if not parts and not {"relative_position", "share"} <= set(frame.columns):
         return None
-    frame = frame.dropna(subset=["relative_position", "share"]).sort_values("relative_position")
+    middle = (frame["start"] + frame["stop"]) / 2 if parts else frame["relative_position"]
+    frame = frame.assign(middle=middle).dropna(subset=["middle", "share"]).sort_values("middle")
     if frame.empty:
         return None
+    said = "of its tokens are routed" if parts else "of the routed tokens"
     bars = {
         "type": "bar",
-        "x": (100 * frame["relative_position"]).tolist(),
+        "x": (100 * frame["middle"]).tolist(),
         "y": (100 * frame["share"]).tolist(),
         "marker": {"color": LIGHT["rl"]},
-        "hovertemplate": "%{x:.0f} % into the text<br>%{y:.1f} % of the routed tokens<extra></extra>",
+        "error_y": _bars(100 * frame["share"], frame, "share", CONTROL),
+        "hovertemplate": f"%{{x:.0f}} % into the text<br>%{{y:.1f}} % {said}<extra></extra>",
     }
-    across, down = axis("Place in the text (%)"), axis("Routed tokens (%)", rangemode="tozero")
-    return {"data": [bars], "layout": layout(height=300, xaxis=across, yaxis=down, bargap=0.12)}
+    down = axis("Tokens routed there (%)" if parts else "Part of the routed tokens (%)", rangemode="tozero")
+    return {"data": [bars], "layout": layout(height=300, xaxis=axis("Place in the text (%)"), yaxis=down, bargap=0.12)}
 
 
 MODELS = {"base": "base model", "rl": "tuned model"}

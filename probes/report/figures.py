@@ -64,9 +64,9 @@ def script_json(value: Any) -> Markup:
     return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
 
 
-def mentions(spec: dict[str, Any], word: str) -> bool:
-    """Whether a figure says a word anywhere in its text."""
-    return word.lower() in json.dumps(spec, default=str).lower()
+def mentions(value: object, word: str) -> bool:
+    """Whether a text, or a figure or record anywhere in it, says a word."""
+    return word.lower() in json.dumps(value, default=str, ensure_ascii=False).lower()
 
 
 def _trace(trace: dict[str, Any]) -> dict[str, Any] | None:

@@ -93,11 +93,12 @@ class StudyReader:
     def identified(self) -> bool:
         """Whether there is a gain to explain, so that a share of it means something.
 
-        The headline says so; without one, the interval of the gap must lie on one side of zero where it is known.
+        The headline says so, or the router; without them, a known interval of the gap must lie on one side of zero.
         """
-        said = self.headline.get("identified")
-        if isinstance(said, bool):
-            return said
+        for record in (self.headline, self.record("routing")):
+            said = record.get("identified")
+            if isinstance(said, bool):
+                return said
         low, high = self.gap["low"], self.gap["high"]
         return low is None or high is None or low > 0 or high < 0
 

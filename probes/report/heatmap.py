@@ -39,9 +39,9 @@ def heat_map(frame: pd.DataFrame) -> dict[str, Any] | None:
         end = "" if row == 0 else str(row + 1)
         data.append(_panel(place, grid, end))
         domain = [max(top - tall[row], 0.0) / whole, top / whole]
-        axes[f"yaxis{end}"] = axis(domain=domain, autorange="reversed", showgrid=False, type="category")
+        axes[f"yaxis{end}"] = axis(domain=domain, autorange="reversed", showgrid=False, type="category", ticks="")
         title = "Layer" if row == len(grids) - 1 else ""
-        axes[f"xaxis{end}"] = axis(title, anchor=f"y{end}", type="category", showgrid=False)
+        axes[f"xaxis{end}"] = axis(title, anchor=f"y{end}", type="category", showgrid=False, ticks="")
         if len(grids) > 1:
             notes.append(_name(place, domain[1]))
         top -= tall[row] + SPACE
@@ -58,7 +58,7 @@ def _panel(place: str, grid: pd.DataFrame, end: str) -> dict[str, Any]:
     return {
         "type": "heatmap",
         "x": [f"{layer:g}" if isinstance(layer, (int, float)) else str(layer) for layer in grid.columns],
-        "y": [str(label) for label in grid.index],
+        "y": [str(label).removesuffix(f" ({place})") for label in grid.index],
         "z": [[number(cell) for cell in line] for line in grid.to_numpy().tolist()],
         "xaxis": f"x{end}",
         "yaxis": f"y{end}",

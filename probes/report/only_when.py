@@ -21,10 +21,10 @@ STAGE = "It needs the router: mixed decoding of both models (stage “routing”
 COLUMNS = (
     Column("arm", "Arm", "text"),
     Column("gate", "Gate", "text"),
-    Column("control", "Control", "flag", badge="control"),
+    Column("badge", "Kind", "flag"),
     Column("threshold", "Threshold", setting=True),
     interval("routed", "Routed", "share"),
-    Column("effective", "Changed", "share"),
+    interval("effective", "Changed", "share"),
     interval("accuracy", "Accuracy", "share"),
     interval("recovery", "Gain recovered", "share"),
     Column("n", "Problems", "count", setting=True),
@@ -57,6 +57,7 @@ def _arms(reader: StudyReader) -> list[Block]:
         "A tuned-model token also carries what to say, not only when: compare the arms that let it choose among the "
         "base's own favourites."
     )
+    frame = frame.assign(badge=_badges(frame))
     ways = (
         ("base", "The base model writes, the other is let in"),
         ("rl", "Backward: the tuned model writes, base tokens are put in"),
@@ -76,7 +77,34 @@ def _arms(reader: StudyReader) -> list[Block]:
             note = ""
     if not known.all():
         blocks.append(table_of(frame[~known], columns, "Arms", note=note, sortable=True))
-    return blocks
+    return [*blocks, *_contrasts(reader)]
+
+
+def _badges(frame: pd.DataFrame) -> pd.Series:
+    """What an arm is besides a gate: the kind of control, or that it is one."""
+    if "kind" in frame:
+        plain = frame["kind"].isin(["gate", "backward"]) | frame["kind"].isna()
+        return ("control: " + frame["kind"].astype(str)).mask(plain)
+    if "control" in frame:
+        return pd.Series("control", frame.index).where(frame["control"].astype("boolean").fillna(False))
+    return pd.Series(None, frame.index, dtype=object)
+
+
+def _contrasts(reader: StudyReader) -> list[Block]:
+    """Each gate minus its controls, paired by problem."""
+    frame = reader.frame("routing_contrasts", needs=("arm", "control", "difference"))
+    if frame is None:
+        return []
+    columns = [
+        Column("arm", "Gate", "text"),
+        Column("control", "Minus its control", "text"),
+        interval("difference", "Accuracy", "points", ends=("low", "high")),
+        interval("recovery", "Of the gain", "share"),
+    ]
+    shown = [column for column in columns if reader.identified or column.name != "recovery"]
+    note = "Above zero, the gate found places that its control did not. Paired by problem."
+    table = table_of(frame, shown, "Gates against their controls", note=note, sortable=True)
+    return [Fold(f"Gates against their controls ({len(frame)})", (table,))]
 
 
 def _shares(reader: StudyReader) -> list[Block]:
@@ -163,23 +191,34 @@ def _token(token: dict[str, Any]) -> Token:
 
 def _where(reader: StudyReader) -> list[Block]:
     blocks: list[Block] = [Heading("Which tokens, and where")]
-    places = reader.frame("routed_places", needs=("relative_position", "share"))
+    places = reader.frame("routed_places", needs=("share",))
     drawn = None if places is None else places_in_text(places)
     caption = "Left is the start of the text. A router that only ever speaks first would fill the first bar alone."
     title = "Where the routed tokens fall"
-    blocks.append(picture(reader, "js_by_position", drawn, title=title, caption=caption, needs=STAGE))
-    tokens = reader.frame("routed_tokens", needs=("token",))
-    if tokens is None:
+    blocks.append(picture(reader, "routed_places", drawn, title=title, caption=caption, needs=STAGE))
+    tokens = reader.frame("routed_tokens")
+    name = "text" if tokens is not None and "text" in tokens else "token"
+    if tokens is None or name not in tokens:
         return [*blocks, Absent("Which tokens were routed", STAGE)]
-    shown = tokens.assign(token=[_quoted(token) for token in tokens["token"]])
-    columns = (
-        Column("token", "Token", "text"),
-        Column("count", "Times", "count", setting=True),
-        Column("share", "Share of routed tokens", "share", bar=True),
-    )
+    shown = tokens.assign(**{name: [_quoted(token) for token in tokens[name]]})
+    columns = OCCURRENCES if name == "text" else COUNTS
     top_rows = table_of(shown.head(12), columns, "Tokens that the other model wrote most often")
     rest = table_of(shown, columns, "All routed tokens", sortable=True)
     return [*blocks, top_rows, *([Fold(f"All {len(shown)} routed tokens", (rest,))] if len(shown) > 12 else [])]
+
+
+OCCURRENCES = (
+    Column("text", "Token", "text"),
+    Column("open", "Times routed", "count", setting=True, bar=True),
+    Column("changed", "Changed", "count", setting=True),
+    Column("share", "Of its occurrences", "share"),
+    Column("lift", "Times the average"),
+)
+COUNTS = (
+    Column("token", "Token", "text"),
+    Column("count", "Times routed", "count", setting=True),
+    Column("share", "Share of routed tokens", "share", bar=True),
+)
 
 
 def _quoted(token: object) -> str:

@@ -27,7 +27,6 @@ class Column:
         unit: a unit of :func:`probes.report.wording.quantity`, ``text``, or ``flag`` (a badge in the first column).
         low, high: columns of the interval; None where the value never has one (a setting, a count).
         bar: draw a bar beside the number, as long as its part of the largest value of the column.
-        badge: word shown where a ``flag`` column is true.
         setting: the column was chosen or counted, not estimated: an empty cell does not apply, and no interval is due.
     """
 
@@ -37,7 +36,6 @@ class Column:
     low: str | None = None
     high: str | None = None
     bar: bool = False
-    badge: str = ""
     setting: bool = False
 
 
@@ -58,7 +56,7 @@ def table_of(
     tops = {column.name: max(frame[column.name].map(number).dropna(), default=1.0) for column in shown if column.bar}
     rows = []
     for record in frame.to_dict("records"):
-        badges = tuple(flag.badge for flag in flags if not missing(record[flag.name]) and bool(record[flag.name]))
+        badges = tuple(str(record[flag.name]) for flag in flags if not missing(record[flag.name]))
         cells = [_cell(record, column, tops.get(column.name, 1.0)) for column in shown]
         if cells and badges:
             cells[0] = Cell(cells[0].text, cells[0].small, cells[0].kind, cells[0].bar, badges, cells[0].sort)
@@ -84,22 +82,32 @@ def pairs_table(entries: Mapping[str, Any], caption: str, *, titles: tuple[str, 
     return Table(caption, titles, ("text", "text"), tuple(rows))
 
 
-def measures_table(entries: Mapping[str, Any], caption: str) -> Table:
-    """A mapping of measures: names in words, ``{value, low, high}`` as a number with its interval."""
+def measures_table(entries: Mapping[str, Any], caption: str, *, units: Mapping[str, str] | None = None) -> Table:
+    """A mapping of measures: names in words, ``{value, low, high}`` as a number with its interval.
+
+    Args:
+        entries: measures by name; nested mappings become ``outer: inner``, empty lists are left out.
+        caption: of the table.
+        units: unit by the name of a measure or of the mapping that it is in; whole numbers are counts without one.
+    """
     rows = []
     for name, value in _flat(entries):
-        words = name.replace(".", ": ").replace("_", " ")
-        if isinstance(value, dict):
-            found = quantity(value.get("value"), value.get("low"), value.get("high"))
-            rows.append((Cell(words), Cell(found.text, found.interval, "number" if found.measured else "none")))
-        elif missing(value):
-            rows.append((Cell(words), Cell(NOT_MEASURED, kind="none")))
-        else:
-            count = isinstance(value, int) and not isinstance(value, bool)
-            rows.append(
-                (Cell(words), Cell(quantity(value, unit="count").text if count else plain(value), kind="number"))
-            )
+        if isinstance(value, (list, str)) and not value:
+            continue
+        unit = (units or {}).get(name) or (units or {}).get(name.split(".")[0])
+        rows.append((Cell(name.replace(".", ": ").replace("_", " ")), _measure(value, unit)))
     return Table(caption, ("Measure", "Value"), ("text", "number"), tuple(rows))
+
+
+def _measure(value: Any, unit: str | None) -> Cell:
+    if missing(value):
+        return Cell(NOT_MEASURED, kind="none")
+    if isinstance(value, dict):
+        words = quantity(value.get("value"), value.get("low"), value.get("high"), unit=unit or "number")
+        return Cell(words.text, words.interval, "number" if words.measured else "none")
+    if isinstance(value, bool) or number(value) is None:
+        return Cell(plain(value))
+    return Cell(quantity(value, unit=unit or ("count" if isinstance(value, int) else "number")).text, kind="number")
 
 
 def _flat(entries: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:

@@ -12,7 +12,7 @@ from typing import Any
 from probes.report.blocks import Absent, Card, Cards, Figure
 from probes.report.drawings import by_routed_share
 from probes.report.folder import StudyReader
-from probes.report.pictures import GAIN_WORDS, picture
+from probes.report.pictures import of_the_gain, picture
 from probes.report.wording import missing, quantity
 
 NO_GAIN = (
@@ -93,7 +93,7 @@ def _cards(reader: StudyReader) -> list[Card]:
         if not isinstance(point, dict):
             continue
         label, note = _word(point.get("name")), _word(point.get("note"))
-        if not reader.identified and any(word in label.lower() for word in GAIN_WORDS):
+        if not reader.identified and of_the_gain(label):
             continue
         unit = str(point.get("unit") or "number")
         words = quantity(point.get("value"), point.get("low"), point.get("high"), unit=unit)

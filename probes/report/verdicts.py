@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from probes.report.blocks import Absent, Block, Cell, Claim, Claims, Published, Section
+from probes.report.blocks import Absent, Block, Cell, Claim, Claims, Finding, Published, Section
 from probes.report.folder import StudyReader
-from probes.report.pictures import GAIN_WORDS
+from probes.report.pictures import of_the_gain
 from probes.report.wording import missing, plain, quantity
 
 TONES = {
@@ -18,6 +18,9 @@ TONES = {
     "not measured": ("open", "–"),
 }
 """Verdicts with the tone of their badge and a sign, so that colour is not the only mark."""
+
+STATUS = {"G": "read in the source", "G(note)": "read in a third-party summary", "M": "recalled, not checked"}
+"""How well a published figure was checked, in words."""
 
 _ARXIV = re.compile(r"^\d{4}\.\d{4,5}(v\d+)?$")
 
@@ -35,45 +38,64 @@ def verdicts(reader: StudyReader) -> Section:
 
 
 def _claim(item: dict[str, Any], identified: bool) -> Claim:
-    verdict = plain(item.get("verdict") or "not measured").replace("_", " ").lower()
-    tone, sign = TONES.get(verdict, ("open", "·"))
-    measure = _word(item.get("measure"))
-    notes = [
-        (name, _sentences(item.get(key)))
-        for key, name in (("rule", "Rule"), ("caveats", "Caveats"), ("needs", "Needs"))
-    ]
+    verdict, tone, sign = _verdict(item.get("verdict"))
+    findings = tuple(_finding(row, identified) for row in _rows(item.get("findings")))
+    # The rules of the findings stand beside each of them; a claim without findings has one rule.
+    keys = (("rule", "Rule"), ("caveats", "Caveats"), ("needs", "Needs"))
+    notes = [(name, _sentences(item.get(key))) for key, name in keys if not (findings and key == "rule")]
     return Claim(
         title=_word(item.get("claim")).replace("_", " "),
         statement=_word(item.get("statement")),
-        measure=measure,
+        measure=_word(item.get("measure")),
         verdict=verdict,
         tone=tone,
         sign=sign,
-        figure=_figure(item, identified, measure),
-        published=tuple(_published(row) for row in item.get("published") or [] if isinstance(row, dict)),
+        figure=_figure(item, identified, [item.get(key) for key in ("claim", "statement", "measure", "key")]),
+        findings=findings,
+        published=tuple(_published(row) for row in _rows(item.get("published"))),
         notes=tuple((name, text) for name, text in notes if text),
     )
 
 
-def _figure(item: dict[str, Any], identified: bool, measure: str) -> Cell:
-    told = f"{measure} {_word(item.get('claim'))} {_word(item.get('statement'))}".lower()
-    if not identified and any(word in told for word in GAIN_WORDS):
+def _finding(row: dict[str, Any], identified: bool) -> Finding:
+    verdict, tone, sign = _verdict(row.get("verdict"))
+    figure = _figure({**row, "figure": row.get("value")}, identified, [row.get("name")])
+    return Finding(_word(row.get("name")), _word(row.get("rule")), verdict, tone, sign, figure)
+
+
+def _verdict(value: Any) -> tuple[str, str, str]:
+    verdict = plain(value or "not measured").replace("_", " ").lower()
+    return (verdict, *TONES.get(verdict, ("open", "·")))
+
+
+def _figure(item: dict[str, Any], identified: bool, told: list[Any]) -> Cell:
+    if not identified and of_the_gain(told):
         return Cell("not defined", "no gain to explain", kind="none")
-    words = quantity(item.get("figure"), item.get("low"), item.get("high"), unit=str(item.get("unit") or "number"))
-    if not words.measured and isinstance(item.get("figure"), str):
+    if isinstance(item.get("figure"), str):
         return Cell(str(item["figure"]))
+    words = quantity(item.get("figure"), item.get("low"), item.get("high"), unit=str(item.get("unit") or "number"))
     return Cell(words.text, words.interval, kind="number" if words.measured else "none")
 
 
 def _published(row: dict[str, Any]) -> Published:
-    arxiv = _word(row.get("arxiv")).strip()
+    arxiv, status = _word(row.get("arxiv")).strip(), _word(row.get("status"))
+    value = row.get("value")
+    words = _word(value) if isinstance(value, str) or missing(value) else quantity(value, unit=_unit(row)).text
     return Published(
         paper=_word(row.get("paper")) or arxiv,
         metric=_word(row.get("metric")),
-        value=_word(row.get("value")),
-        status=_word(row.get("status")),
+        value=words,
+        status=STATUS.get(status, status),
         link=f"https://arxiv.org/abs/{arxiv}" if _ARXIV.match(arxiv) else "",
     )
+
+
+def _unit(row: dict[str, Any]) -> str:
+    return str(row.get("unit") or "number")
+
+
+def _rows(value: Any) -> list[dict[str, Any]]:
+    return [row for row in value if isinstance(row, dict)] if isinstance(value, list) else []
 
 
 def _sentences(value: Any) -> str:

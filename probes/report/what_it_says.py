@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pandas as pd
 
-from probes.report.blocks import Absent, Block, Fold, Heading, Section
+from probes.report.blocks import Absent, Block, Cell, Fold, Heading, Section, Table
 from probes.report.drawings import pass_at_k, strategy_bars
 from probes.report.folder import StudyReader
 from probes.report.pictures import picture
 from probes.report.tables import Column, interval, measures_table, table_of
+from probes.report.wording import number, quantity
 
 SAMPLES = "It needs several samples of each problem from both models (stages “rollouts” and “samples” of a study)."
 SCORES = "It needs both models to read the same tokens (stage “shift” of a study)."
@@ -33,7 +34,7 @@ def _accuracy(reader: StudyReader) -> list[Block]:
         Column("model", "Model", "text"),
         Column("decoding", "Decoding", "text"),
         interval("accuracy", "Accuracy", "share", ends=("low", "high")),
-        Column("length", "Mean length (tokens)", "number"),
+        Column("length", "Mean length (tokens)"),
         Column("entropy", "Mean entropy", "nats"),
         Column("n_problems", "Problems", "count", setting=True),
         Column("n_samples", "Samples", "count", setting=True),
@@ -42,6 +43,9 @@ def _accuracy(reader: StudyReader) -> list[Block]:
         Heading("Accuracy, length, entropy"),
         table_of(_named(frame), columns, "Both models on the same problems"),
     ]
+    written = reader.frame("writing", needs=("arm", "quantity", "value"))
+    if written is not None:
+        blocks.append(quantities(written))
     templates = reader.frame("templates")
     if templates is not None:
         crossed = (Column("model", "Model", "text"), Column("template", "Template", "text"), columns[2])
@@ -49,9 +53,34 @@ def _accuracy(reader: StudyReader) -> list[Block]:
     return blocks
 
 
+UNITS = {"accuracy": "share", "cut off": "share", "distinct answers": "share", "entropy": "nats", "surprise": "nats"}
+
+
+def quantities(frame: pd.DataFrame) -> Table:
+    """A row a quantity and a column an arm, each number with its interval in its own unit."""
+    arms = list(dict.fromkeys(frame["arm"]))
+    known = {(row["quantity"], row["arm"]): row for row in frame.to_dict("records")}
+    rows = []
+    for name in dict.fromkeys(frame["quantity"]):
+        cells = [Cell(str(name))]
+        for arm in arms:
+            row = known.get((name, arm), {})
+            unit = UNITS.get(str(name), "number")
+            unit = "points" if unit == "share" and " - " in str(arm) else unit
+            words = quantity(row.get("value"), row.get("low"), row.get("high"), unit=unit)
+            cells.append(Cell(words.text, words.interval, "number" if words.measured else "none"))
+        rows.append(tuple(cells))
+    titles = ("Greedy texts", *(str(arm).replace("rl", "tuned").replace(" - ", " − ") for arm in arms))
+    return Table("Length and certainty of the texts", titles, ("text", *["number"] * len(arms)), tuple(rows))
+
+
 def _named(frame: pd.DataFrame) -> pd.DataFrame:
     """Models in words."""
-    return frame.assign(model=frame["model"].replace({"rl": "tuned"})) if "model" in frame else frame
+    return (
+        frame.assign(model=frame["model"].replace({"rl": "tuned", "rl - base": "tuned − base"}))
+        if "model" in frame
+        else frame
+    )
 
 
 def _passk(reader: StudyReader) -> list[Block]:
@@ -64,10 +93,16 @@ def _passk(reader: StudyReader) -> list[Block]:
         "tuned one's, RL made known solutions likelier rather than new ones possible, as far as these problems can "
         "tell."
     )
-    drawn = None if frame is None else pass_at_k(frame)
+    crossing = record.get("crossing")
+    at = number(crossing.get("value") if isinstance(crossing, dict) else crossing)
+    drawn = None if frame is None else pass_at_k(frame, crossing=at)
     blocks: list[Block] = [heading, picture(reader, "passk", drawn, title="pass@k", caption=caption, needs=SAMPLES)]
     if record:
-        blocks.append(measures_table(record, "Crossing and solvable problems"))
+        known = record if crossing is not None else {key: record[key] for key in record if key != "crossing"}
+        solvable = record.get("solvable")
+        counted = isinstance(solvable, dict) and any((number(part) or 0) > 1 for part in solvable.values())
+        units = {"solvable": "count" if counted else "share"}
+        blocks.append(measures_table(known, "Crossing and solvable problems", units=units))
     if frame is not None:
         columns = (
             Column("model", "Model", "text"),
@@ -105,12 +140,30 @@ def _strategies(reader: StudyReader) -> list[Block]:
 def _shift(reader: StudyReader) -> list[Block]:
     frame, record = reader.frame("shift"), reader.record("shift")
     heading = Heading("Token shift")
-    if frame is None and not record:
+    along = reader.figure("js_by_position")
+    if frame is None and not record and along is None:
         return [heading, Absent("Token shift", SCORES)]
     blocks: list[Block] = [heading]
+    if along is not None:
+        caption = "Means over texts by place in the text: how far the two models differ, and how uncertain each is."
+        title = "Along the text"
+        blocks.append(picture(reader, "js_by_position", None, title=title, caption=caption, needs=SCORES))
     if frame is not None:
         columns = (Column("what", "Measure", "text"), interval("value", "Value", "number", ends=("low", "high")))
         blocks.append(table_of(frame, columns, "How far the tuned model departs from the base on its own texts"))
     if record:
         blocks.append(Fold("More on token shift", (measures_table(record, "Token shift"),)))
+    perplexity = reader.frame("perplexity", needs=("author", "reader"))
+    if perplexity is not None:
+        readers = (
+            Column("author", "Written by", "text"),
+            Column("reader", "Read by", "text"),
+            Column("ppl", "Perplexity"),
+            Column("median", "Median of texts"),
+            Column("q25", "Lower quartile"),
+            Column("q75", "Upper quartile"),
+            Column("tokens", "Tokens", "count", setting=True),
+        )
+        table = table_of(perplexity.replace({"rl": "tuned"}), readers, "Each model reads both models' texts")
+        blocks.append(Fold("Perplexity of each model's texts under both", (table,)))
     return blocks

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from probes.report.blocks import Absent, Block, Fold, Section, Text
-from probes.report.drawings import changed_by_layer
+from dataclasses import replace
+
+import pandas as pd
+
+from probes.report.blocks import Absent, Block, Fold, Section, Table, Text
+from probes.report.drawings import changed_by_layer, rank_beside_null
 from probes.report.folder import StudyReader
 from probes.report.pictures import picture
 from probes.report.tables import Column, measures_table, table_of
@@ -20,11 +24,15 @@ COLUMNS = (
     Column("unchanged_relative", "Relative test", "share", setting=True),
     Column("one_ulp", "One bf16 step", "share", setting=True),
     Column("norm", "Norm of change", setting=True),
-    Column("numerical_rank", "Numerical rank", "count", setting=True),
+    Column("numerical_rank", "Numerical rank", "share", setting=True),
+    Column("null_rank", "Its null", "share", setting=True),
     Column("stable_rank", "Stable rank", setting=True),
+    Column("stable_rank_null", "Its null", setting=True),
     Column("entropy_rank", "Entropy rank", setting=True),
-    Column("null_rank", "Rank of the null", setting=True),
+    Column("entropy_rank_null", "Its null", setting=True),
 )
+UNITS = {column.name: "share" for column in COLUMNS if column.unit == "share"}
+UNITS |= {"unchanged_stored": "share", "relative_norm": "relative", "size": "count", "tensors": "count"}
 
 
 def what_moved(reader: StudyReader) -> Section:
@@ -45,11 +53,30 @@ def _weights(reader: StudyReader) -> list[Block]:
     drawn = None if frame is None else changed_by_layer(frame)
     caption = "Each mark is one tensor: the share of its entries whose bf16 value differs between the two checkpoints."
     blocks.append(picture(reader, "weights", drawn, title="Share of entries changed", caption=caption, needs=NEEDS))
+    ranks = None if frame is None else rank_beside_null(frame)
+    if ranks is not None:
+        words = "How many directions an update spreads over, beside the same changes at shuffled places. Log scale."
+        blocks.append(picture(reader, "ranks", ranks, title="Stable rank of each update", caption=words, needs=NEEDS))
     if totals:
-        blocks.append(measures_table(totals, "Over the whole network, weighted by size"))
+        blocks.append(measures_table(totals, "Over the whole network, weighted by size", units=UNITS))
         blocks.append(Text("Counts over all entries of two fixed files: exact, so without an interval.", "note"))
+    modules = reader.frame("weights_modules")
+    if modules is not None:
+        table = _table(modules, "By module, weighted by size")
+        blocks.append(Fold(f"By module ({len(modules)})", (table,)))
     if frame is not None:
-        note = "Rank of the null: the same number of changed entries at random places."
-        table = table_of(frame, COLUMNS, "Every tensor", note=note, sortable=True)
-        blocks.append(Fold(f"All {len(frame)} tensors", (table,)))
+        blocks.append(Fold(f"All {len(frame)} tensors", (_table(frame, "Every tensor"),)))
     return blocks
+
+
+def _table(frame: pd.DataFrame, caption: str) -> Table:
+    """Rows of tensors or modules; ranks are shares of the full rank where none is above one."""
+    if "numel" not in frame and "size" in frame:
+        frame = frame.rename(columns={"size": "numel"})
+    if "tensor" not in frame and "tensors" in frame:
+        frame = frame.drop(columns="tensors")
+    whole = "numerical_rank" in frame and bool((frame["numerical_rank"] > 1).any())
+    ranks = ("numerical_rank", "null_rank")
+    columns = [replace(c, unit="count") if whole and c.name in ranks else c for c in COLUMNS if c.name in frame]
+    note = "A null has the same changes at shuffled places: a rank means something only beside it."
+    return table_of(frame, columns, caption, note=note, sortable=True)

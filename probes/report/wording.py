@@ -51,11 +51,13 @@ def digits(value: float, unit: str, *, size: float | None = None) -> str:
     if math.isinf(value):
         return "∞" if value > 0 else f"{MINUS}∞"
     size = abs(value) if size is None else size
-    if unit in ("share", "percent", "points"):
+    if unit in ("share", "percent", "points", "relative"):
         times = 1 if unit == "percent" else 100
         text = f"{times * value:.{_decimals(times * size)}f}"
     elif unit in ("auroc", "nats"):
         text = f"{value:.3f}"
+    elif unit == "p":
+        return "< 0.001" if 0 <= value < 0.001 else f"{value:.3f}"
     elif unit == "count":
         text = f"{value:,.0f}" if value == round(value) else f"{value:,.1f}"
     else:
@@ -69,14 +71,16 @@ def digits(value: float, unit: str, *, size: float | None = None) -> str:
 
 def suffix(unit: str) -> str:
     """What stands behind the number."""
-    return {"share": f"{THIN}%", "percent": f"{THIN}%", "points": " points", "nats": " nats"}.get(unit, "")
+    words = {"points": " points", "nats": " nats", "tokens": " tokens"}
+    return f"{THIN}%" if unit in ("share", "percent", "relative") else words.get(unit, "")
 
 
 def quantity(value: object, low: object = None, high: object = None, *, unit: str = "number") -> Quantity:
     """A number with its interval, in words.
 
     Units: ``share`` (a fraction, shown in percent), ``percent`` (already in percent), ``points`` (a difference of
-    fractions, shown in percentage points), ``auroc``, ``nats``, ``count``, or anything else for three digits.
+    fractions, shown in percentage points), ``relative`` (a ratio of change, shown in percent), ``auroc``, ``nats``,
+    ``tokens``, ``p``, ``count``, or anything else for three digits.
     """
     found = number(value)
     if found is None:

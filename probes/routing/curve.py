@@ -1,11 +1,12 @@
 r"""Recovery against the share of routed tokens: how few places carry how much of the gain?
 
 Each point is one mixed run. The curve joins the exact point (0, 0), where no gate opens and the base writes alone, with
-the measured points in order of their routed share. Two summaries:
+the measured points in order of their dose, the mean number of tokens a text that they route. (Not in order of their
+share: a gate that opens a little further may lengthen the texts, and its share falls while its dose rises.) Summaries:
 
 * area: :math:`\int_0^1 R(s)\,ds` by trapezoids, closed at (1, 1) where the RL model writes everything; 0.5 is a gain
   spread evenly over the tokens, 1 one that a vanishing share of them carries;
-* share needed: the least share at which the joined line reaches a target such as 0.9; None where no measured point
+* share needed: the share at which the joined line first reaches a target such as 0.9; None where no measured point
   does. The closing point (1, 1) is not used, so a target that was never measured is never claimed.
 
 Intervals resample problems, the same draws for all points (they are paired); a draw that never reaches the target
@@ -146,7 +147,8 @@ def summarise(
     with np.errstate(divide="ignore", invalid="ignore"):
         gained = np.stack([(weights @ paired.accuracy[arm] - b) / (r - b) for arm in arms], axis=1)
     shares = np.stack([(weights @ counts[arm]) / (weights @ paired.length[arm]) for arm in arms], axis=1)
-    order = np.argsort(shares, axis=1, kind="stable")
+    doses = np.stack([weights @ counts[arm] for arm in arms], axis=1)
+    order = np.argsort(doses, axis=1, kind="stable")
     x = np.pad(np.take_along_axis(shares, order, axis=1), ((0, 0), (1, 0)))
     y = np.pad(np.take_along_axis(gained, order, axis=1), ((0, 0), (1, 0)))
     method = f"paired bootstrap over problems, {n_boot} draws"
@@ -165,7 +167,7 @@ def summarise(
 def area_under(
     shares: Float[np.ndarray, "draw point"], recoveries: Float[np.ndarray, "draw point"]
 ) -> Float[np.ndarray, "draw"]:
-    """Trapezoid area from 0 to 1 under points sorted by share, closed at (1, 1)."""
+    """Trapezoid area from 0 to 1 under points in order of their dose, closed at (1, 1)."""
     x = np.pad(shares, ((0, 0), (0, 1)), constant_values=1.0)
     y = np.pad(recoveries, ((0, 0), (0, 1)), constant_values=1.0)
     return np.asarray((np.diff(x, axis=1) * (y[:, 1:] + y[:, :-1]) / 2).sum(axis=1))
@@ -174,7 +176,7 @@ def area_under(
 def share_needed(
     shares: Float[np.ndarray, "draw point"], recoveries: Float[np.ndarray, "draw point"], target: float
 ) -> Float[np.ndarray, "draw"]:
-    """The least share at which the line through points sorted by share reaches ``target``; infinite if never."""
+    """The share at which the line through points in order of their dose first reaches ``target``; infinite if never."""
     out = np.full(len(shares), np.inf)
     for place in range(recoveries.shape[1] - 1, 0, -1):
         left, right = recoveries[:, place - 1], recoveries[:, place]
@@ -194,7 +196,8 @@ def draw(table: pd.DataFrame) -> go.Figure:
     ratio = bool(table["recovery"].notna().any())
     value, low, high = ("recovery", "low", "high") if ratio else ("accuracy", "accuracy_low", "accuracy_high")
     figure = go.Figure()
-    for line, rows in table.sort_values("routed").groupby("line", sort=False):
+    dose = (table["routed"] * table["tokens"]).rename("dose")
+    for line, rows in table.assign(dose=dose).sort_values("dose").groupby("line", sort=False):
         joined = line != ""
         figure.add_trace(
             go.Scatter(

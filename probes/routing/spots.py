@@ -74,7 +74,7 @@ def where(mixed: Rollouts, *, parts: int = 10, n_boot: int = 2000, level: float 
     return pd.DataFrame(rows)
 
 
-def which(mixed: Rollouts, *, decode: Callable[[list[int]], str] | None = None, top: int = 30) -> pd.DataFrame:
+def which(mixed: Rollouts, *, decode: Callable[[list[int]], object] | None = None, top: int = 30) -> pd.DataFrame:
     """The tokens that stand most often at open gates: a row a token, most frequent first.
 
     Columns: ``id``, ``text`` (where ``decode`` is given, usually ``pair.base.decode``), ``tokens`` (all its
@@ -93,5 +93,5 @@ def which(mixed: Rollouts, *, decode: Callable[[list[int]], str] | None = None, 
     table = table.reset_index().sort_values(["open", "tokens", "id"], ascending=[False, True, True]).head(top)
     table["share"] = table["open"] / table["tokens"]
     table["lift"] = table["share"] / tokens["open"].mean()
-    table["text"] = [decode([int(token)]) if decode is not None else None for token in table["id"]]
+    table["text"] = [str(decode([int(token)])) if decode is not None else None for token in table["id"]]
     return table[table["open"] > 0][columns].reset_index(drop=True)

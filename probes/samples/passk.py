@@ -251,7 +251,8 @@ def _crossing(
         return None, "RL is not ahead at k = 1, so there is no crossing"
     inside = percentile_interval(crossings(draws), n=n, level=level)
     if not np.isfinite(found):
-        return None, f"the base does not catch up within k = {most} (lower end of the interval: k = {inside.low:.3g})"
+        maybe = f" (the interval begins at k = {inside.low:.3g})" if np.isfinite(inside.low) else ""
+        return None, f"the base does not catch up within k = {most}{maybe}"
     value = Estimate(found, inside.low, inside.high, n, "paired bootstrap over problems", level)
     return value, f"the base catches up at k = {value:.3g}"
 

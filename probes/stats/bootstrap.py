@@ -9,22 +9,24 @@ American Statistician 69): the percentiles are moved outwards to
 :math:`\Phi(-\sqrt{n/(n-1)}\,t_{n-1,\alpha/2})`, which repairs the plain percentile's narrowness at few problems.
 
 Assumes that problems are exchangeable.  It does not show what another *kind* of problem would give, nor another
-training run; and a statistic that is constant over all problems has an interval of zero width, which says nothing
-about rare exceptions (:func:`probes.stats.wilson` does).
+training run; and near 0 or 1, where few problems differ from the rest, the interval is too narrow.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Float, Int
 from scipy.special import ndtr, stdtrit
 
 from hooks.streams import stream
 from probes.stats.intervals import Estimate, Interval
 from probes.stats.problems import Column, problem_means
+from probes.stats.proportions import wilson
 
 Statistic = Callable[..., Float[np.ndarray, "draw"]]
 """A function of the columns' means, each an array over draws, given in the columns' order."""
@@ -89,7 +91,8 @@ def bootstrap_problems(
 
     Returns:
         the estimate; its ``n`` counts the problems that have a value in every column, others are left out.  NaN
-        without any problem.
+        without any problem.  Truth values that are all alike, which no draw could change, get Wilson's interval over
+        problems instead.
 
     Raises:
         ValueError: if columns and problems differ in length, or several columns come without a statistic.
@@ -103,7 +106,17 @@ def bootstrap_problems(
     if len(set(lengths.values())) != 1:
         raise ValueError(f"columns differ in length: {lengths}; every column needs the same rows")
     table = np.stack([problem_means(column, problems)[1] for column in columns.values()], axis=1)
+    if statistic is None and _all_alike(next(iter(columns.values()))):
+        n = int((~np.isnan(table)).sum())
+        alike = wilson(n if np.nanmax(table) == 1.0 else 0, n, level=level)
+        return replace(alike, method="Wilson over problems: every sample is alike")
     return bootstrap_table(table, statistic, n_boot=n_boot, level=level, seed=seed, label=label)
+
+
+def _all_alike(column: Column) -> bool:
+    """Whether a column holds truth values only, and one of the two only."""
+    present = pd.Series(column, dtype=object).dropna()
+    return len(present) > 0 and all(isinstance(v, (bool, np.bool_)) for v in present) and present.nunique() == 1
 
 
 def bootstrap_table(

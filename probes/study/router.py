@@ -8,24 +8,29 @@ import pandas as pd
 
 from hooks.rollouts import Rollouts
 from probes import routing as router
+from probes.evidence import Evidence
 from probes.study.materials import Materials
+from probes.study.noted import note
 
+SHOWN = 0.1
+"""Threshold of the arm that gets controls and is shown: the published one, chosen before looking."""
 SHOWN_TEXTS = 40
 """Mixed texts that the report shows token by token."""
 
 
 def routing(materials: Materials) -> None:
-    """JS gates over several thresholds, each beside random, first-k and entropy gates at the matched rate, and backward."""
+    """JS gates over several thresholds, each beside random, first-k and entropy gates at its rate, and backward."""
     config = materials.config
     base, rl = materials.rollouts("base_greedy"), materials.rollouts("rl_greedy")
     gates = [router.js(threshold) for threshold in config.thresholds]
+    nearest = min(abs(gate.threshold - SHOWN) for gate in gates)
     move = materials.tell("mixed decoding")
     done: list[str] = []
 
     def progress(arm: str, texts: int, total: int) -> None:
         if arm not in done:
             done.append(arm)
-        move(len(done), len(gates) * 5)
+        move(len(done), len(gates) + 4)
 
     result = router.route(
         materials.pair,
@@ -33,6 +38,7 @@ def routing(materials: Materials) -> None:
         base=base,
         rl=rl,
         gates=gates,
+        matched=[gate for gate in gates if abs(gate.threshold - SHOWN) == nearest],
         n_boot=config.n_boot,
         folder=materials.folder.root / "rollouts" / "mixed",
         progress=progress,
@@ -43,6 +49,7 @@ def routing(materials: Materials) -> None:
     materials.folder.table("routing_contrasts", result.contrasts)
     best = _shown(result)
     gap = result.recoveries[best].gap
+    note(materials.folder, "routing", Evidence.gather(route=result, arm=best))
     materials.folder.json(
         "routing",
         {
@@ -55,8 +62,11 @@ def routing(materials: Materials) -> None:
         },
     )
     mixed = result.rollouts[best]
-    materials.folder.table("routed_places", router.where(mixed, n_boot=config.n_boot, seed=config.seed))
-    materials.folder.table("routed_tokens", router.which(mixed, decode=materials.pair.base.decode))
+    places = router.where(mixed, n_boot=config.n_boot, seed=config.seed)
+    places["relative_position"] = (places["start"] + places["stop"]) / 2
+    materials.folder.table("routed_places", places)
+    words = router.which(mixed, decode=materials.pair.base.tokenizer.decode)  # type: ignore[attr-defined]
+    materials.folder.table("routed_tokens", words.rename(columns={"text": "token", "open": "count"}))
     materials.folder.json("token_view", token_view(materials, mixed))
     materials.folder.figure("recovery", result.plot())
 
@@ -69,9 +79,9 @@ def _arms(result: router.RouteResult) -> pd.DataFrame:
 
 
 def _shown(result: router.RouteResult) -> str:
-    """The arm that the report shows: the gate nearest to JS > 0.1, the published threshold, chosen before looking."""
+    """The arm with controls that the report shows: the gate nearest to JS > 0.1."""
     gates = result.frame[result.frame["kind"] == "gate"]
-    nearest = int((gates["threshold"] - 0.1).abs().to_numpy().argmin())
+    nearest = int((gates["threshold"] - SHOWN).abs().to_numpy().argmin())
     return str(gates["arm"].iloc[nearest])
 
 

@@ -10,9 +10,11 @@ import plotly.graph_objects as go
 from hooks import summaries
 from hooks.rollouts import Rollouts
 from hooks.score import TokenTable, score
+from probes.evidence import Evidence
 from probes.samples import passk, writing
 from probes.stats import bootstrap_problems
 from probes.study.materials import Materials, first_samples
+from probes.study.noted import note
 from probes.weights import compare
 
 RENAMED = {
@@ -51,6 +53,7 @@ def shift(materials: Materials) -> None:
     materials.folder.table("shift", pd.DataFrame(rows))
     materials.folder.table("perplexity", summaries.perplexity_table([base, rl]))
     materials.folder.json("shift", summaries.top_entropy_overlap(rl).to_dict("records")[0])
+    note(materials.folder, "shift", Evidence.gather(tokens=rl.frame, **options))
     places = summaries.by_relative_position(rl, columns=("js", "entropy_base", "entropy_rl"), bins=10)
     figure = go.Figure()
     middle = (places["start"] + places["stop"]) / 2
@@ -68,6 +71,7 @@ def samples(materials: Materials) -> None:
     greedy = {role: materials.rollouts(f"{role}_greedy") for role in ("base", "rl")}
     found = passk(base=sampled["base"], rl=sampled["rl"], **options)
     materials.folder.table("passk", found.frame)
+    note(materials.folder, "samples", Evidence.gather(passk=found))
     solvable = found.solvable.set_index("cell")["share"].to_dict()
     materials.folder.json(
         "passk",
@@ -115,6 +119,7 @@ def weights(materials: Materials) -> None:
     """What moved between the two checkpoints on disk."""
     delta = compare(materials.pair)
     materials.folder.table("weights", delta.frame.rename(columns=RENAMED))
+    note(materials.folder, "weights", Evidence.gather(delta=delta))
     totals = {RENAMED.get(name, name): value for name, value in delta.totals.items()}
     materials.folder.json("weights", {**totals, "notes": {what: list(names) for what, names in delta.notes.items()}})
     materials.folder.table("weights_modules", delta.by("module").rename(columns=RENAMED))

@@ -10,6 +10,7 @@ A verifier that fails has not said "wrong": the verdict is then None and carries
 
 from __future__ import annotations
 
+import logging
 import re
 from dataclasses import dataclass
 from functools import lru_cache
@@ -58,23 +59,30 @@ def verify_math(answer: str, gold: str) -> Verdict:
         return Verdict(False)
     if _RUNAWAY.search(answer):
         return Verdict(None, "not evaluated: the answer holds a power or factorial too large to work out")
-    from math_verify import verify as compare
-
     try:
-        # strict: a set is no tuple, and variables keep their names.
-        return Verdict(bool(compare(_parsed(gold), _parsed(answer), timeout_seconds=None, raise_on_error=True)))
+        return Verdict(
+            bool(_math_verify().verify(_parsed(gold), _parsed(answer), timeout_seconds=None, raise_on_error=True))
+        )
     except Exception as error:  # noqa: BLE001 - sympy raises whatever it likes; the row carries the reason
         return Verdict(None, f"{type(error).__name__}: {str(error)[:200]}")
 
 
+@lru_cache(maxsize=1)
+def _math_verify() -> Any:
+    import math_verify
+
+    # It warns at every call without a timeout, which is how it is called here on purpose.
+    for name in ("math_verify.parser", "math_verify.grader"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    return math_verify
+
+
 @lru_cache(maxsize=4096)
 def _parsed(expression: str) -> list[Any]:
-    from math_verify import parse
-
     text = re.sub(r"(?:√|(?<!\\)\bsqrt)\s*(?:\(([^()]*)\)|(\w+))", r"\\sqrt{\1\2}", expression)
     text = re.sub(r"(?<![\\\w])pi\b|π", r"\\pi ", text)
     text = text.replace("−", "-").replace("°", r"^\circ").replace("²", "^2").replace("³", "^3")
-    return list(parse(text if "$" in text else f"${text}$", parsing_timeout=None, raise_on_error=True))
+    return list(_math_verify().parse(text if "$" in text else f"${text}$", parsing_timeout=None, raise_on_error=True))
 
 
 def plain_equal(answer: str | None, gold: str) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -156,8 +155,10 @@ def test_what_never_fits_and_other_errors_are_told(model: Model, monkeypatch: py
         raise torch.OutOfMemoryError("out of memory")
 
     monkeypatch.setattr(model, "backbone", full)
-    with warnings.catch_warnings(), pytest.raises(torch.OutOfMemoryError, match="does not fit"):
-        warnings.simplefilter("ignore")
+    with (
+        pytest.warns(RuntimeWarning, match="with 2 rows at a time; going on with 1"),
+        pytest.raises(torch.OutOfMemoryError, match="does not fit"),
+    ):
         generate(model, PROMPTS)
 
     def broken(**_: Any) -> Any:

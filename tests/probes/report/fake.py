@@ -9,16 +9,22 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from tests.probes.report.rich import MORE_TABLES, enrich
+
 HOSTILE = "<script>window.pwned = 1</script>"
-TABLES = tuple(
-    "accuracy routing routed_tokens routed_places probes steering strategies shift weights passk".split()  # noqa: SIM905
+TABLES = (
+    *("accuracy", "routing", "routed_tokens", "routed_places", "probes", "steering", "strategies", "shift", "weights"),
+    *("passk", *MORE_TABLES),
 )
 RECORDS = ("headline", "pair", "routing", "token_view", "shift", "weights", "passk", "claims")
 STRATEGIES = ("restating", "planning", "computation", "verification", "backtracking", "concluding")
 
 
-def build(root: Path, *, identified: bool = True, tokens: int = 120, texts: int = 6) -> Path:
-    """Write a whole study; ``identified=False`` is a sham pair whose two models are equally good."""
+def build(root: Path, *, identified: bool = True, tokens: int = 120, texts: int = 6, lean: bool = False) -> Path:
+    """Write a whole study.
+
+    ``identified=False`` is a sham pair whose two models are equally good; ``lean`` writes the least columns.
+    """
     rng = np.random.default_rng(7)
     for part in ("results", "figures", "rollouts"):
         (root / part).mkdir(parents=True, exist_ok=True)
@@ -68,6 +74,8 @@ def build(root: Path, *, identified: bool = True, tokens: int = 120, texts: int 
         {"crossing": 7.4, "solvable": {"both": 171, "base_only": 21, "rl_only": 3, "neither": 5}},
     )
     _json(root / "results/claims.json", _claims(identified))
+    if not lean:
+        enrich(root)
     pd.DataFrame({"problem": ["a"]}).to_parquet(root / "rollouts" / "base_greedy.parquet")
     return root
 

@@ -52,7 +52,7 @@ def desk(browser: Browser, report: Path) -> Browser:
 
 
 def test_at_a_desk(desk: Browser) -> None:
-    silent_alone_and_drawn(desk, 8)
+    silent_alone_and_drawn(desk, 10)
     assert desk.value("typeof window.pwned") == "undefined"
 
 
@@ -65,7 +65,7 @@ def test_figures_follow_the_page_into_the_dark(desk: Browser) -> None:
     assert desk.value(line) != light[1]
     desk.media(dark=False)
     desk.until(lambda: (desk.value(ink), desk.value(line)) == light)
-    silent_alone_and_drawn(desk, 8)
+    silent_alone_and_drawn(desk, 10)
 
 
 def test_tokens_are_walked_by_keyboard_and_recoloured(desk: Browser) -> None:
@@ -113,9 +113,9 @@ def test_it_prints(desk: Browser, tmp_path: Path) -> None:
 
 def test_on_a_phone_in_the_dark(browser: Browser, report: Path) -> None:
     browser.open(report, width=360, dark=True, phone=True)
-    silent_alone_and_drawn(browser, 8)
+    silent_alone_and_drawn(browser, 10)
 
 
 def test_a_sham_is_drawn_too(browser: Browser, sham: Path) -> None:
     browser.open(sham, width=900)
-    silent_alone_and_drawn(browser, 8)
+    silent_alone_and_drawn(browser, 10)

@@ -48,6 +48,14 @@ class Page(HTMLParser):
         return [attributes for name, attributes in self.tags if name == tag]
 
 
+def short(root: Path, *, identified: bool = True) -> Path:
+    """A study of which every table has a few rows."""
+    study = build(root, tokens=8, texts=2, identified=identified)
+    for path in (study / "results").glob("*.parquet"):
+        pd.read_parquet(path).head(5).to_parquet(path)
+    return study
+
+
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build(tmp_path_factory.mktemp("study"))
@@ -87,10 +95,13 @@ def test_key_figures_have_an_interval_or_say_what_they_lack(page: Page) -> None:
     assert "Best next-strategy probe 0.712 0.691 to 0.733" in text
 
 
+FIGURES = ["recovery", "backward", "routed-places", "probes", "steering", "weights", "ranks", "passk", "strategies"]
+FIGURES += ["js-by-position"]
+
+
 def test_every_figure_is_there_once_with_words(page: Page) -> None:
     names = [a["data-figure"] for a in page.all("div") if "data-figure" in a]
-    expected = ["recovery", "backward", "js-by-position", "probes", "steering", "weights", "passk", "strategies"]
-    assert names == expected
+    assert names == FIGURES
     assert all(a.get("aria-label") for a in page.all("div") if "data-figure" in a)
     for name in names:
         assert [a for a in page.all("script") if a.get("id") == f"figure-{name}"]
@@ -158,9 +169,17 @@ def test_claims_have_badges_published_figures_and_needs(page: Page) -> None:
     assert "✓ supported" in page.text
     assert "✕ contradicted" in page.text
     assert "– not measured" in page.text
-    assert "49–107 %" in page.text
+    assert "50.0 % recovered" in page.text.replace("\u2009", " ")
+    assert "2 more published figures" in page.text
+    assert "5–30 %" in page.text
+    assert "recovered at 4 % routed: 97.2 % 91.4 to 103.0 %" in page.text.replace("\u2009", " ")
     assert "at least 3 checkpoints" in page.text
     assert "https://arxiv.org/abs/2510.07364" in {a.get("href") for a in page.all("a")}
+
+
+def test_controls_are_named(page: Page) -> None:
+    assert "control: random" in page.text
+    assert "Gates against their controls" in page.text
 
 
 def test_the_command_and_versions_are_there(page: Page) -> None:
@@ -186,7 +205,7 @@ def test_a_sham_says_there_is_no_gain_and_prints_no_recovery(sham: Page) -> None
 
 
 def test_a_sham_never_shows_a_recovery_figure_that_came_with_it(tmp_path: Path) -> None:
-    study = build(tmp_path, identified=False)
+    study = short(tmp_path, identified=False)
     for name in ("recovery", "steering"):
         figure = go.Figure(go.Scatter(y=[0.123456])).update_yaxes(title="Recovered share of the gain")
         (study / "figures" / f"{name}.json").write_text(figure.to_json())
@@ -208,6 +227,14 @@ def test_without_a_headline_the_gap_decides(tmp_path: Path) -> None:
         assert StudyReader(tmp_path).identified is identified
 
 
+def test_the_least_columns_are_enough(tmp_path: Path) -> None:
+    text = Page(render(build(tmp_path, lean=True, tokens=8, texts=1))).text
+    assert "random places control" in text
+    assert "Share of routed tokens" in text
+    assert "Training: not measured." in text
+    assert text.count(": not measured.") == 1
+
+
 def test_an_empty_folder_is_a_page_of_needs(empty: Page) -> None:
     assert empty.text.count("not measured.") >= 12
     assert "did not run to its end" in empty.text
@@ -216,7 +243,7 @@ def test_an_empty_folder_is_a_page_of_needs(empty: Page) -> None:
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build(tmp_path_factory.mktemp("small"), tokens=8, texts=2)
+    return short(tmp_path_factory.mktemp("small"))
 
 
 PARTS = ["study.json", *(f"results/{name}.json" for name in RECORDS), *(f"results/{name}.parquet" for name in TABLES)]
@@ -242,7 +269,7 @@ def test_any_missing_or_broken_file_leaves_the_rest_standing(small: Path, part: 
 
 
 def test_an_empty_table_and_a_column_of_nothing_are_not_measured(tmp_path: Path) -> None:
-    study = build(tmp_path)
+    study = short(tmp_path)
     path = study / "results/routing.parquet"
     frame = pd.read_parquet(path)
     frame.assign(effective=None, accuracy=None).to_parquet(path)
@@ -252,7 +279,7 @@ def test_an_empty_table_and_a_column_of_nothing_are_not_measured(tmp_path: Path)
 
 
 def test_wrong_shapes_never_stop_the_page(tmp_path: Path) -> None:
-    study = build(tmp_path)
+    study = short(tmp_path)
     wrong: dict[str, Any] = {
         "headline": {"sentence": 3, "points": "none"},
         "claims": {"not": "a list"},
@@ -277,7 +304,7 @@ def test_the_page_is_written_whole_and_the_same_twice(study: Path, page: Page) -
 
 
 def test_half_characters_can_be_written(tmp_path: Path) -> None:
-    study = build(tmp_path)
+    study = short(tmp_path)
     _headline(study, sentence="half \ud83d of a character")
     assert "half &#55357; of" in write_report(study).read_text(encoding="utf-8")
 

@@ -38,6 +38,12 @@ def test_units() -> None:
     assert spoken(0.004, -0.016, 0.025, unit="points") == "0.4 points | −1.6 to 2.5 points"
     assert spoken(0.708, 0.69, 0.73, unit="auroc") == "0.708 | 0.690 to 0.730"
     assert spoken(482304, unit="count") == "482 304 | one run"
+    assert [spoken(p, unit="p").split(" |")[0] for p in (0.0, 0.0004, 0.03, 1.0)] == [
+        "< 0.001",
+        "< 0.001",
+        "0.030",
+        "1.000",
+    ]
     assert spoken(1.5, -math.inf, math.inf, unit="nats") == "1.500 nats | −∞ to ∞ nats"
 
 

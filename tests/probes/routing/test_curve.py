@@ -66,6 +66,18 @@ def test_a_known_curve():
     assert {trace.name for trace in result.plot().data} == {"gate", "controls"}
 
 
+def test_points_are_joined_in_order_of_their_dose():
+    base, rl = graded(np.zeros((100, 1), bool), length=4), graded(np.ones((100, 1), bool), length=50)
+    # One routed token in a short text is a larger share than two in the long text that they bring about.
+    few = graded(np.arange(100)[:, None] < 20, length=10, opened=1)
+    more = graded(np.arange(100)[:, None] < 100, length=50, opened=2)
+    result = curve(base=base, rl=rl, mixed={"js > 0.4": few, "js > 0.1": more})
+    half = result.needed[0.5]
+    assert half is not None
+    assert half.value == pytest.approx(0.1 + (0.04 - 0.1) * 0.3 / 0.8)
+    assert list(result.plot().data[0].y) == pytest.approx([0.2, 1.0])
+
+
 def test_what_is_never_reached_is_none():
     base, rl = graded(np.zeros((100, 1), bool)), graded(np.ones((100, 1), bool))
     result = curve(base=base, rl=rl, mixed={"js > 0.1": made(0.6, 10)})

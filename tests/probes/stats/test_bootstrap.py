@@ -127,6 +127,15 @@ def test_missing_is_left_out_and_never_zero() -> None:
         bootstrap_problems([1.0, 2.0], ["a", None])
 
 
+def test_truth_values_that_are_all_alike_still_have_an_interval() -> None:
+    right = bootstrap_problems([True] * 40, [f"p{index % 10}" for index in range(40)])
+    assert (right.value, right.high, right.n) == (1.0, 1.0, 10)
+    assert right.low == pytest.approx(0.7225, abs=1e-3)
+    wrong = bootstrap_problems(pd.Series([False, None, False], dtype="boolean"))
+    assert (wrong.value, wrong.low, wrong.n) == (0.0, 0.0, 2)
+    assert bootstrap_problems([0.0, 0.0, 0.0]).interval.width == 0
+
+
 def test_nothing_and_one_problem_have_no_interval() -> None:
     nothing = bootstrap_problems([])
     assert (nothing.n, nothing.measured, str(nothing)) == (0, False, "not measured")

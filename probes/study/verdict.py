@@ -1,0 +1,101 @@
+"""The last stage: twelve claims held against this pair, and the answer in one sentence."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from probes.claims import judge
+from probes.evidence import Evidence
+from probes.stats import Estimate
+from probes.study.materials import Materials
+from probes.study.noted import noted
+
+FEW = 0.15
+"""Up to this share of tokens, RL chooses when; see the rule in :func:`answer`."""
+MANY = 0.30
+"""From this share on, the RL model has to write much of the text itself."""
+
+
+def claims(materials: Materials) -> None:
+    """Judge the claims and write the headline."""
+    evidence = noted(materials.folder)
+    materials.folder.json("claims", [claim.as_dict() for claim in judge(evidence)])
+    accuracy = materials.folder.read("accuracy").set_index(["decoding", "model"])
+    levels = {role: accuracy.loc[("greedy", role)] for role in ("base", "rl")}
+    points = [
+        _point("accuracy of the base", _of_row(levels["base"]), "share", "greedy"),
+        _point("accuracy after RL", _of_row(levels["rl"]), "share", "greedy"),
+        _point("gain", evidence.gap, "points", "RL minus base, paired by problem"),
+        _point("gain recovered by routing", evidence.recovery, "share", _routed(evidence)),
+        _point("tokens needed for 90 % of the gain", evidence.needed_90, "share", "interpolated between gates"),
+        _point("gain recovered by steering the base", evidence.steering, "share", "a vector from the base alone"),
+        _point("next strategy read in the base", evidence.readability, "auroc", "held-out problems, nested layer"),
+        _point("pass@k at the largest k, RL minus base", evidence.passk_last, "points", f"k = {evidence.largest_k}"),
+    ]
+    sentence = answer(materials.config.name, evidence, levels)
+    materials.folder.json("headline", {"sentence": sentence, "identified": has_gain(evidence), "points": points})
+
+
+def has_gain(evidence: Evidence) -> bool:
+    """Whether the interval of the gain lies above zero."""
+    return evidence.gap is not None and evidence.gap.low > 0
+
+
+def answer(name: str, evidence: Evidence, levels: dict[str, Any]) -> str:
+    """The study's answer in plain words, by a rule written down beforehand.
+
+    *When*: nine tenths of the gain need at most 15 % of the tokens, and the gate beats random places at its rate.
+    *How*: nine tenths need more than 30 % of the tokens, or no gate reached them.  Anything else is *partly*.
+
+    What it does not show: the rule names the nearest story; the tables hold the evidence.
+    """
+    gap = evidence.gap
+    if gap is None:
+        return f"{name}: the gain was not measured."
+    if gap.low <= 0:
+        sign = "no gain to explain" if gap.high >= 0 else "a loss, and no gain to explain"
+        return (
+            f"{name}: there is {sign}. Greedy accuracy went from {levels['base']['accuracy']:.0%} to "
+            f"{levels['rl']['accuracy']:.0%}; RL minus base is {_points(gap)}."
+        )
+    if evidence.needed_90 is None or evidence.recovery is None or evidence.routed is None:
+        return f"{name}: RL gained {_points(gap)}; routing was not measured."
+    first = (
+        f"{name}: RL took greedy accuracy from {levels['base']['accuracy']:.0%} to {levels['rl']['accuracy']:.0%}. "
+        f"Handing {evidence.routed.value:.0%} of the tokens to the RL model recovers "
+        f"{_percent(evidence.recovery)} of that gain"
+    )
+    needed = evidence.needed_90.value
+    reached = "nine tenths of it were not reached" if math.isinf(needed) else f"nine tenths of it need {needed:.0%}"
+    ahead = evidence.recovery_over_random is not None and evidence.recovery_over_random.low > 0
+    if needed <= FEW and ahead:
+        return f"{first}; {reached}. Most of what RL taught here is when, not how."
+    if needed > MANY:
+        return f"{first}; {reached}. The RL model has to write much of the text itself: it learned how, not only when."
+    return f"{first}; {reached}. Part of what RL taught here is when, and part is not explained by that."
+
+
+def _routed(evidence: Evidence) -> str:
+    return "" if evidence.routed is None else f"with {_percent(evidence.routed)} of tokens routed"
+
+
+def _percent(value: Estimate) -> str:
+    return f"{value.value:.0%} [{value.low:.0%}, {value.high:.0%}]"
+
+
+def _points(value: Estimate) -> str:
+    return f"{100 * value.value:+.0f} points [{100 * value.low:+.0f}, {100 * value.high:+.0f}]"
+
+
+def _of_row(row: Any) -> Estimate:
+    return Estimate(float(row["accuracy"]), float(row["low"]), float(row["high"]), int(row["n_problems"]), "bootstrap")
+
+
+def _point(name: str, value: Estimate | None, unit: str, note: str) -> dict[str, Any]:
+    """A headline figure; what was not measured, or has no end, is null."""
+    numbers = dict.fromkeys(("value", "low", "high"))
+    if value is not None:
+        finite = {key: getattr(value, key) for key in numbers}
+        numbers = {key: one if math.isfinite(one) else None for key, one in finite.items()}
+    return {"name": name, **numbers, "unit": unit, "note": note}
