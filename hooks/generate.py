@@ -129,7 +129,9 @@ def table(model: Any, rows: Sequence[Row], written: Sequence[Written], author: S
     """The rollouts of rows that have been written, their text decoded in one go."""
     new = [one.ids for one in written]
     # Of an empty list some tokenizers make one empty text.
-    texts = model.tokenizer.batch_decode(new, skip_special_tokens=True, clean_up_tokenization_spaces=False) if new else []
+    texts = (
+        model.tokenizer.batch_decode(new, skip_special_tokens=True, clean_up_tokenization_spaces=False) if new else []
+    )
     return Rollouts.of(
         {
             "problem": row.problem, "sample": row.sample, "model": model.name, "prompt": row.prompt,
@@ -201,6 +203,7 @@ class _Batch:
         if min(padded.lengths) < self.seen:
             real = padded.attention_mask
             self.mask = torch.cat([real, real.new_ones(len(real), max_new_tokens)], dim=1)
+        self.plain = _attends_plainly(model.net.config)
         if steered is not None:
             steered.follow([first[key] for key in distinct], padded.lengths)
         self.hidden = self._read(padded.input_ids, padded.position_ids)
@@ -235,14 +238,30 @@ class _Batch:
             self.mask = self.mask[index]
 
     def _read(self, ids: Tensor, places: Tensor) -> Tensor:
-        hidden: Tensor = self.model.backbone(
+        mask = None if self.mask is None else self.mask[:, : self.seen]
+        if mask is not None and self.plain and ids.shape[1] == 1:
+            # A single query sees every real key; handing that over spares the model working it out at every step.
+            mask = mask[:, None, None, :].bool()
+        hidden: Tensor = self.model.net.base_model(
             input_ids=ids,
-            attention_mask=None if self.mask is None else self.mask[:, : self.seen],
+            attention_mask=mask,
             position_ids=places,
             past_key_values=self.cache,
             use_cache=True,
-        )
+        ).last_hidden_state
         return hidden[:, -1]
+
+
+def _attends_plainly(config: Any) -> bool:
+    """Whether every layer takes one boolean mask, with no windows."""
+    kinds = set(getattr(config, "layer_types", None) or ()) - {"full_attention"}
+    alibi = getattr(config, "alibi", False) or config.model_type in ("bloom", "mpt")
+    return (
+        config._attn_implementation == "sdpa"
+        and not kinds
+        and not getattr(config, "sliding_window", None)
+        and not alibi
+    )
 
 
 class _Ends:

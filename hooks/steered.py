@@ -106,23 +106,26 @@ class Steered:
         cache = kwargs.get("past_key_values")
         past = 0 if cache is None else int(cache.get_seq_length())
         mask = args[1] if len(args) > 1 else kwargs.get("attention_mask")
-        real = _real(mask, shape, past, self.model.device)
+        now: Tensor | None = None
         if self._followed is not None:
             texts, places = self._followed, kwargs["position_ids"]
+            if mask is not None and shape[1] > 1:
+                now = _real(mask, shape, past, self.model.device)[:, past:]
         else:
             self._refuse_unmasked(ids, mask, past)
+            real = _real(mask, shape, past, self.model.device)
             places = (real.long().cumsum(dim=1) - 1)[:, past:].clamp_(min=0)
-            texts = self._texts(ids, real, cache, past)
-        now = real[:, past:]
+            texts, now = self._texts(ids, real, cache, past), real[:, past:]
         if texts.reads_ids:
             if ids is None:
                 raise ValueError(
                     f"positions {self.steering.positions} look at token ids, and the model was given embeddings"
                 )
-            texts.write(ids, places, now)
+            texts.write(ids, places, torch.ones_like(places, dtype=torch.bool) if now is None else now)
         self._now = texts
         # The longest that a row can be is known without asking the device.
-        chosen = texts.chosen(places, past + shape[1], ids) & now
+        chosen = texts.chosen(places, past + shape[1], ids)
+        chosen = chosen if now is None else chosen & now
         self._chosen = chosen if chosen.device.type != "cpu" or bool(chosen.any()) else None
         self._dose = texts.doses(places, past + shape[1])
 

@@ -87,7 +87,8 @@ def test_public_names_resolve() -> None:
     code = (
         "import hooks, probes, hooks.capture, hooks.mix\n"
         "assert all(getattr(hooks, name) is not None for name in hooks.__all__)\n"
-        "assert callable(hooks.capture) and callable(hooks.mix) and callable(hooks.score) and callable(hooks.generate)\n"
+        "functions = hooks.capture, hooks.mix, hooks.score, hooks.generate\n"
+        "assert all(callable(function) for function in functions)\n"
         "assert all(getattr(probes, name) is not None for name in probes.__all__)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
@@ -143,10 +144,7 @@ def test_constraints_pin_torch_and_cover_what_the_project_asks_for() -> None:
     }
     assert "torch==2.13.0" in (ROOT / "constraints.txt").read_text().split("\n")
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    wanted = (
-        project["dependencies"]
-        + project["optional-dependencies"]["dev"]
-        + project["optional-dependencies"]["organisms"]
-    )
+    extras = project["optional-dependencies"]
+    wanted = project["dependencies"] + extras["dev"] + extras["organisms"]
     names = {re.split(r"[<>=\[]", item)[0].strip().lower().replace("_", "-") for item in wanted}
     assert not names - pins

@@ -84,7 +84,13 @@ RECIPES: dict[str, tuple[Stage, ...]] = {
     "newskill": (
         # Short, because the answers cannot be learned without the steps, and a base that has long tried learns no more.
         Stage("base", "texts", phases=(Phase("unstepped", 700, 2e-3),)),
-        Stage("rl", "texts", seed=1, start="newskill/base", phases=(Phase("teacher", 1300, 3e-3, "length"),)),
+        Stage(
+            "rl",
+            "texts",
+            seed=1,
+            start="newskill/base",
+            phases=(Phase("teacher", 1300, 3e-3, "length"), Phase("teacher", 1200, 2e-3)),
+        ),
     ),
     "sham": (Stage("rl", "grpo", RL_STEPS, start="latent/base", reward="random"),),
 }

@@ -27,8 +27,8 @@ from hooks.direction import Direction
 from hooks.sites import Site
 from probes.latent.labels import label_table
 from probes.latent.logistic import logistic_path
+from probes.latent.matrix import whole
 from probes.latent.splits import grouped_folds
-from probes.latent.sweep import whole
 from probes.stats import Column, auroc
 
 Kind = Literal["mean", "logistic"]
@@ -134,4 +134,6 @@ def _model(acts: Mapping[str, Any]) -> dict[str, Any]:
     """What the activations' manifest says of their model."""
     found = dict(getattr(acts, "manifest", {}) or {})
     sides = getattr(acts, "sides", ())
-    return found | dict(found["sides"][sides[0]]) if len(sides) == 1 and "sides" in found else found
+    if len(sides) == 1 and "sides" in found:
+        found |= dict(found["sides"][str(next(iter(sides)))])
+    return found

@@ -91,6 +91,13 @@ class SiteMatrix:
         return coef.float() @ self.matrix.T + intercept.float()[:, None]
 
 
+def whole(site: Any) -> torch.Tensor:
+    """All rows of one site as a tensor, whether it is one, a site of a store, or an array."""
+    if isinstance(site, torch.Tensor):
+        return site
+    return site.torch() if hasattr(site, "torch") else torch.as_tensor(np.asarray(site))
+
+
 def distinct(rows: Float[np.ndarray, "row d"]) -> tuple[Int[np.ndarray, "distinct"], Int[np.ndarray, "row"]]:
     """The first of each set of bitwise equal rows, and for each row which of these it equals."""
     n = len(rows)

@@ -28,7 +28,7 @@ from probes.latent.preconditioner import Preconditioner
 
 CHUNK = 1 << 24
 """Elements of the matrix that are converted to float64 at a time."""
-LONGEST = 200
+LONGEST = 100
 """Steps of conjugate gradients at most; Newton goes on from what they found."""
 
 
@@ -120,8 +120,13 @@ class _Batch:
     """One Newton step of all active problems on one matrix."""
 
     def __init__(self, matrix: Tensor, preconditioner: Preconditioner, tolerance: float) -> None:
-        self.matrix, self.quick = matrix, preconditioner.matrix
+        self.matrix = matrix
         self.preconditioner, self.tolerance, self.products = preconditioner, tolerance, 0
+
+    @property
+    def quick(self) -> Tensor:
+        """The matrix that curvature is taken with."""
+        return self.preconditioner.matrix
 
     def _logits(self, coef: Tensor, exact: bool) -> Tensor:
         """``coef @ matrix.T``; in float64 a slice of rows at a time, so that no second copy of the matrix exists."""
@@ -183,7 +188,9 @@ class _Batch:
             size = torch.where(bad, size / 2, size)
         whole = size == 1
         # A model that foretold the gain well foretells the rest: what it missed bounds what a further step could win.
-        left = left + (decrement - (value - trial)).abs()
+        foretold = left + (decrement - (value - trial)).abs() <= self.tolerance * value
+        # At the limit of float64 the difference of two values says nothing, but a tiny promise does.
+        tiny = left + decrement <= 0.1 * self.tolerance * value
         stuck = size < 1e-10
         size = torch.where(stuck, 0.0, size)
         return _Step(
@@ -192,7 +199,7 @@ class _Batch:
             torch.where(stuck, value, trial),
             trust,
             near=whole & (decrement <= 1e-2 * value) | stuck,
-            done=whole & (left <= self.tolerance * value) & (decrement <= 1e-2 * value) & exact,
+            done=whole & (tiny | foretold & (decrement <= 1e-3 * value)) & exact,
             stuck=stuck & exact,
         )
 
@@ -237,6 +244,9 @@ class _Batch:
             lengths.append(length)
             ratios.append(ratio)
             rho, active = following, active & (following > goal)
+        if active.any():
+            # Directions this weak are lost in float32.
+            shared.sharpen()
         trust = torch.minimum(trust, _smallest_eigenvalue(lengths, ratios)) if lengths else trust
         return out.double() * norm, rho * norm[:, 0] ** 2 / (2 * trust), trust
 

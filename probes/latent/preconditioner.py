@@ -24,7 +24,7 @@ class Preconditioner:
     """Approximate inverses of ``c G + r I`` for many ``r / c`` from few Cholesky factors, ``G = X' diag(w) X``.
 
     ``w`` is uniform to begin with and becomes the problems' mean curvature once the work that a worse ``G`` costs
-    exceeds that of making another.  ``rho = r / c`` is rounded to powers of three: the preconditioned system's condition
+    exceeds that of making another.  ``rho = r / c`` is rounded to powers of three: its condition
     pays at most that factor, and labels and folds share factors.
     """
 
@@ -44,6 +44,13 @@ class Preconditioner:
         self.gram = gram.double() if self.exact else gram
         self.factors: dict[int, Tensor] = {}
         self.spent = 0
+
+    def sharpen(self) -> None:
+        """Go over to float64, for good; :attr:`matrix` with it."""
+        if not self.exact or self.matrix.dtype != torch.float64:
+            self.exact, self.matrix, self.gram = True, self.matrix.double(), self.gram.double()
+            # Brings about a refresh at the next occasion.
+            self.spent = 1 << 60
 
     def _factor(self, key: int) -> Tensor:
         if key not in self.factors:

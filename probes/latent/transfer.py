@@ -21,9 +21,9 @@ from jaxtyping import Float, Int
 from hooks.sites import Site
 from probes.latent.labels import Labels, label_table
 from probes.latent.logistic import logistic_path
+from probes.latent.matrix import whole
 from probes.latent.ranking import Wins, assess_difference
 from probes.latent.splits import grouped_folds
-from probes.latent.sweep import whole
 from probes.results import Result, manifest
 from probes.stats.problems import problem_codes
 

@@ -13,22 +13,27 @@ from typing import Any
 
 import pandas as pd
 
-from probes.study import readable, router, says, usable, verdict, written
 from probes.study.config import StudyConfig
 from probes.study.folder import StudyFolder
 from probes.study.materials import Materials, Progress, Tell
+from probes.study.readable import probes
+from probes.study.router import routing
+from probes.study.says import samples, shift, weights
+from probes.study.usable import steering
+from probes.study.verdict import claims
+from probes.study.written import pair, rollouts, strategies
 
 STAGES: dict[str, Callable[[Materials], None]] = {
-    "pair": written.pair,
-    "rollouts": written.rollouts,
-    "strategies": written.strategies,
-    "shift": says.shift,
-    "samples": says.samples,
-    "probes": readable.probes,
-    "steering": usable.steering,
-    "routing": router.routing,
-    "weights": says.weights,
-    "claims": verdict.claims,
+    "pair": pair,
+    "rollouts": rollouts,
+    "strategies": strategies,
+    "shift": shift,
+    "samples": samples,
+    "probes": probes,
+    "steering": steering,
+    "routing": routing,
+    "weights": weights,
+    "claims": claims,
 }
 """Stages in order.  Each reads what the stages before wrote, and writes its own tables and figures."""
 

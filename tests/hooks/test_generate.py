@@ -116,13 +116,13 @@ def test_the_table_says_what_happened(model: Model) -> None:
 
 
 def test_a_prompt_is_read_once_and_finished_rows_leave(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    shapes, real = [], model.backbone
+    shapes, real = [], model.net.base_model.forward
 
     def counted(**inputs: Any) -> Any:
         shapes.append(tuple(inputs["input_ids"].shape))
         return real(**inputs)
 
-    monkeypatch.setattr(model, "backbone", counted)
+    monkeypatch.setattr(model.net.base_model, "forward", counted)
     out = generate(model, ["7=", "8="], n=16, temperature=1.0, max_new_tokens=80, batch_size=32)
     assert shapes[0] == (2, 3)
     assert all(columns == 1 for _, columns in shapes[1:])
@@ -138,14 +138,14 @@ def test_a_batch_that_does_not_fit_is_halved_aloud(
     model: Model, monkeypatch: pytest.MonkeyPatch, error: RuntimeError
 ) -> None:
     expected = written(generate(model, PROMPTS, n=2, temperature=1.0, max_new_tokens=20))
-    real = model.backbone
+    real = model.net.base_model.forward
 
     def small(**inputs: Any) -> Any:
         if len(inputs["input_ids"]) > 3:
             raise error
         return real(**inputs)
 
-    monkeypatch.setattr(model, "backbone", small)
+    monkeypatch.setattr(model.net.base_model, "forward", small)
     with pytest.warns(RuntimeWarning, match="out of memory with 12 rows at a time; going on with 6"):
         assert written(generate(model, PROMPTS, n=2, temperature=1.0, max_new_tokens=20)) == expected
 
@@ -154,9 +154,9 @@ def test_what_never_fits_and_other_errors_are_told(model: Model, monkeypatch: py
     def full(**_: Any) -> Any:
         raise torch.OutOfMemoryError("out of memory")
 
-    monkeypatch.setattr(model, "backbone", full)
+    monkeypatch.setattr(model.net.base_model, "forward", full)
     with (
-        pytest.warns(RuntimeWarning, match="with 2 rows at a time; going on with 1"),
+        pytest.warns(RuntimeWarning, match="with 3 rows at a time; going on with 1"),
         pytest.raises(torch.OutOfMemoryError, match="does not fit"),
     ):
         generate(model, PROMPTS)
@@ -164,7 +164,7 @@ def test_what_never_fits_and_other_errors_are_told(model: Model, monkeypatch: py
     def broken(**_: Any) -> Any:
         raise RuntimeError("shapes differ")
 
-    monkeypatch.setattr(model, "backbone", broken)
+    monkeypatch.setattr(model.net.base_model, "forward", broken)
     with pytest.raises(RuntimeError, match="shapes differ"):
         generate(model, PROMPTS)
 

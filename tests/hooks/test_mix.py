@@ -148,23 +148,27 @@ def check_against_reference(gate: str, temperature: float, primary: str, draft: 
     same(mixed, expected(gate, temperature, primary))
 
 
-every_gate = pytest.mark.parametrize("gate", list(GATES))
-both_temperatures = pytest.mark.parametrize("temperature", [0.0, 1.0], ids=["greedy", "sampled"])
-both_primaries = pytest.mark.parametrize("primary", ["base", "rl"])
+def combinations(quick: Any) -> list[Any]:
+    """All of gate x temperature x primary x draft; those that ``quick`` does not name wait for the slow run."""
+    return [
+        pytest.param(
+            gate, temperature, primary, draft, marks=() if quick(primary, draft) else pytest.mark.slow,
+            id=f"{gate}-{'sampled' if temperature else 'greedy'}-{primary}-{draft}",
+        )
+        for gate in GATES for temperature in (0.0, 1.0) for primary in ("base", "rl") for draft in (1, 2, 5, 16)
+    ]  # fmt: skip
 
 
-@pytest.mark.parametrize("draft", [1, 2, 5, 16])
-@both_primaries
-@both_temperatures
-@every_gate
+@pytest.mark.parametrize(
+    ("gate", "temperature", "primary", "draft"), combinations(lambda primary, draft: primary == "base" or draft == 5)
+)
 def test_a_padded_batch_equals_the_uncached_reference(gate: str, temperature: float, primary: str, draft: int) -> None:
     check_against_reference(gate, temperature, primary, draft, batch_size=64)
 
 
-@pytest.mark.parametrize("draft", [pytest.param(k, marks=() if k == 5 else pytest.mark.slow) for k in (1, 2, 5, 16)])
-@both_primaries
-@both_temperatures
-@every_gate
+@pytest.mark.parametrize(
+    ("gate", "temperature", "primary", "draft"), combinations(lambda primary, draft: primary == "base" and draft == 5)
+)
 def test_one_text_alone_equals_the_uncached_reference(gate: str, temperature: float, primary: str, draft: int) -> None:
     check_against_reference(gate, temperature, primary, draft, batch_size=1)
 
@@ -209,8 +213,8 @@ WAYS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("draft", [1, 5])
-@pytest.mark.parametrize("gate", ["js", "entropy", "random"])
+@pytest.mark.parametrize("draft", [pytest.param(1, marks=pytest.mark.slow), 5])
+@pytest.mark.parametrize("gate", ["js", "entropy", pytest.param("random", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("temperature", [0.0, 1.0], ids=["greedy", "sampled"])
 @pytest.mark.parametrize("way", list(WAYS))
 def test_ways_of_writing_equal_the_reference(way: str, temperature: float, gate: str, draft: int) -> None:
