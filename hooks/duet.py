@@ -38,7 +38,7 @@ from hooks.sampling import choose, uniforms
 from hooks.sites import Site
 from hooks.streams import stream
 
-BLOCK = 1 << 25
+BLOCK = 1 << 24
 """Logits of one model that are judged at a time."""
 
 
@@ -97,6 +97,7 @@ class _Duet:
         for at, row in enumerate(rows):
             text[at, : len(row.ids)] = row.ids
         self.text = torch.from_numpy(text).to(self.device)
+        self.reads_all = self.judge.gate.needs == "both"
         self._open_streams()
         self._seat_readers(rows)
         self._eos = np.array(setting.primary.eos_ids, dtype=np.int64)
@@ -122,7 +123,9 @@ class _Duet:
             self.u["again"] = numbers(lambda problem, sample: stream(seed, "again", problem, sample).random(length))
 
     def _seat_readers(self, rows: Sequence[Row]) -> None:
-        setting, n_rows = self.setting, len(rows)
+        setting = self.setting
+        # A text's last token is written and never read.
+        limits = self.n_prompt + setting.max_new_tokens - 1
         index, prompts = [row.index for row in rows], [row.ids for row in rows]
 
         def placed(steering: Any, model: Any, last_only: bool = False) -> Placed | None:
@@ -130,18 +133,18 @@ class _Duet:
                 return None
             return Placed(steering, model, index, self.n_prompt.tolist(), last_only=last_only)
 
-        self.primary = Reader(setting.primary, n_rows, setting.cut)
+        self.primary = Reader(setting.primary, limits, setting.cut)
         self.other = self.steered = None
         self._prefill(self.primary, prompts)
         if setting.other is not None:
             steering = placed(setting.other_steering, setting.other)
-            self.other = Reader(setting.other, n_rows, setting.cut, steering=steering)
-            if self.judge.gate.needs == "both" and steering is None:
+            self.other = Reader(setting.other, limits, setting.cut, steering=steering)
+            if self.reads_all and steering is None:
                 self._prefill(self.other, prompts)
         if self.judge.write == "steered":
             steering = placed(setting.steering, setting.primary, setting.at_place)
             shared = self.primary.slots if setting.at_place else None
-            self.steered = Reader(setting.primary, n_rows, setting.cut, steering=steering, shared=shared)
+            self.steered = Reader(setting.primary, limits, setting.cut, steering=steering, shared=shared)
 
     def _prefill(self, reader: Reader, prompts: Sequence[tuple[int, ...]]) -> None:
         """Read each distinct prompt once, all but its last token, where several samples begin with it."""
@@ -164,9 +167,12 @@ class _Duet:
         # What stands behind an end of the draft is never taken, so no gate there is worth a consultation.
         within &= np.arange(k) <= _first(np.isin(token, self._eos))[:, None]
         facts, opened = self._facts(draft, within)
-        read = self.pace.now()
-        written, replaced = self._settle(token, within, facts, opened)
-        self.pace.note(k, written=written, replaced=replaced, drafted_s=drafted - began, read_s=read - drafted)
+        read = self.pace.now() - drafted if self.reads_all or opened.any() else None
+        rows = len(self.live)
+        written, at_open, replaced = self._settle(token, within, facts, opened)
+        self.pace.note(
+            k, rows=rows, written=written, opened=at_open, replaced=replaced, drafted_s=drafted - began, read_s=read
+        )
 
     def _draft(self, k: int) -> _Draft:
         """Let the primary write k tokens in every row."""
@@ -188,7 +194,7 @@ class _Duet:
         k, judge = draft.token.shape[1], self.judge
         facts = {name: np.full(within.shape, blank) for name, blank in FACTS.items()}
         other = None
-        if judge.gate.needs == "both" and self.other is not None:
+        if self.reads_all and self.other is not None:
             other, _ = self.other.read(self.text, self.length + k - 1, last=k)
         for rows in self._blocks(np.arange(len(self.live)), draft.logits):
             sight = self._sight(draft, other, rows)
@@ -257,8 +263,8 @@ class _Duet:
 
     def _settle(
         self, token: Grid, within: Bool[np.ndarray, "row draft"], facts: dict[str, Grid], opened: Grid
-    ) -> tuple[int, int]:
-        """Take what stands, forget the rest; returns how many tokens were written and how many of them replaced."""
+    ) -> tuple[int, int, int]:
+        """Take what stands, forget the rest; returns how many tokens were written, at open gates, and replaced."""
         k = token.shape[1]
         changed = opened & (facts["written"] != token)
         final = np.where(changed, facts["written"], token)
@@ -279,7 +285,7 @@ class _Duet:
         self.length = self.length + taken.sum(axis=1)
         self._cut_back(opened)
         self._close(ends & taken)
-        return int(taken.sum()), int((changed & taken).sum())
+        return int(taken.sum()), int((opened & taken).sum()), int((changed & taken).sum())
 
     def _stop_at_strings(self, final: Grid, taken: Grid, index: Int[np.ndarray, "row"]) -> None:
         """Shorten ``taken`` where a text holds a stop string, and end those rows."""

@@ -20,50 +20,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hooks.ending import Ending, Ends, Written
 from hooks.growing import growing_cache
 from hooks.padding import pad_left
 from hooks.requests import Row, in_batches, rows_of
 from hooks.rollouts import Rollouts
 from hooks.sampling import check_sampling, choose, log_prob, uniforms
-
-
-@dataclass(frozen=True)
-class Written:
-    """What one row became."""
-
-    ids: list[int]
-    """The new tokens, the end-of-sequence token included."""
-    logp: list[float]
-    """Their log-probabilities under the untempered distribution, nats."""
-    stop: str
-    """"eos", "length" or "string"."""
-
-
-@dataclass(frozen=True)
-class Ending:
-    """When a text ends."""
-
-    eos_ids: tuple[int, ...]
-    strings: tuple[str, ...]
-    max_new_tokens: int
-
-    def place(self, ids: Sequence[int], tokenizer: Any, start: int = 0) -> tuple[int, str] | None:
-        """How many of ``ids`` the text keeps and why it ends there, or None while it goes on.
-
-        ``start`` says how many tokens are known not to end it.
-        """
-        for at in range(start, len(ids)):
-            if ids[at] in self.eos_ids:
-                return at + 1, "eos"
-            if self.strings and self._holds_string(ids[: at + 1], tokenizer):
-                return at + 1, "string"
-        return (len(ids), "length") if len(ids) >= self.max_new_tokens else None
-
-    def _holds_string(self, ids: Sequence[int], tokenizer: Any) -> bool:
-        # A token is at least one byte, so a match that ends here began at most this many tokens ago.
-        reach = max(len(text.encode()) for text in self.strings) + 8
-        tail = tokenizer.decode(list(ids[-reach:]), skip_special_tokens=True, clean_up_tokenization_spaces=False)
-        return any(text in tail for text in self.strings)
 
 
 def generate(
@@ -168,16 +130,17 @@ class _Loop:
             u = u.to(device, dtype=torch.float32 if device.type == "mps" else torch.float64)
         ids = torch.zeros(len(rows), length, dtype=torch.long, device=device)
         logp = torch.zeros(len(rows), length, device=device)
-        ends = _Ends(self.ending, self.model, len(rows))
+        ends = Ends(self.ending, self.model, len(rows))
         for t in range(length):
             logits = self.model.unembed(batch.hidden)
             token = choose(logits, self.temperature, self.top_p, None if u is None else u[batch.live, t])
             ids[batch.live, t] = token
             logp[batch.live, t] = log_prob(logits, token)
-            if ends.note(ids, batch, t) and not ends.open:
-                break
-            if t + 1 < length:
+            if ends.note(ids, batch.live, t):
+                if not ends.open:
+                    break
                 batch.keep(ends.ended)
+            if t + 1 < length:
                 batch.advance(ids[batch.live, t])
         return ends.written(ids.tolist(), logp.tolist())
 
@@ -188,7 +151,8 @@ class _Batch:
     def __init__(self, model: Any, rows: list[Row], max_new_tokens: int, steered: Any) -> None:
         self.model, self.steered = model, steered
         self.rows = [row.index for row in rows]
-        self.live = torch.arange(len(rows), device=model.device)
+        # Which rows are still there, on the device and, for questions that must not wait for it, on the host.
+        self.live, self.there = torch.arange(len(rows), device=model.device), torch.arange(len(rows))
         self.cache = growing_cache()
         apart = steered is not None and steered.steering.rows_differ
         keys = [(row.index if apart else 0, row.ids) for row in rows]
@@ -221,10 +185,11 @@ class _Batch:
 
     def keep(self, ended: Tensor) -> None:
         """Drop the rows that have ended, once they are so many that leaving them in costs more than moving the rest."""
-        going = ~ended[self.live.cpu()]
-        if int((~going).sum()) * 8 < len(going) or not bool(going.any()):
+        going = ~ended[self.there]
+        if int((~going).sum()) * 8 < len(going):
             return
         stay = going.nonzero()[:, 0]
+        self.there = self.there[stay]
         if self.steered is not None:
             self.steered.keep(stay)
         stay = stay.to(self.live.device)
@@ -262,45 +227,3 @@ def _attends_plainly(config: Any) -> bool:
         and not getattr(config, "sliding_window", None)
         and not alibi
     )
-
-
-class _Ends:
-    """Which rows have ended, looked at seldom enough that an accelerator need not wait for its host at every token."""
-
-    def __init__(self, ending: Ending, model: Any, n_rows: int) -> None:
-        self.ending, self.tokenizer = ending, model.tokenizer
-        self.ended = torch.zeros(n_rows, dtype=torch.bool)
-        self.at: list[tuple[int, str] | None] = [None] * n_rows
-        self.checked = 0
-        self.stride = 1 if model.device.type == "cpu" or ending.strings else 8
-        self.eos = torch.tensor(ending.eos_ids, dtype=torch.long, device=model.device)
-
-    @property
-    def open(self) -> bool:
-        """Whether a row goes on."""
-        return not bool(self.ended.all())
-
-    def note(self, ids: Tensor, batch: _Batch, t: int) -> bool:
-        """Look for ends among the tokens written since the last look, up to ``t``; False when it is not yet time."""
-        if (t + 1) % self.stride and t + 1 < self.ending.max_new_tokens:
-            return False
-        start, self.checked = self.checked, t + 1
-        new = ids[batch.live, start : t + 1]
-        if not self.ending.strings:
-            hit = torch.isin(new, self.eos).any(dim=1)
-            rows = batch.live[hit].tolist() if t + 1 < self.ending.max_new_tokens else batch.live.tolist()
-        else:
-            rows = batch.live.tolist()
-        for row in rows:
-            if self.at[row] is None:
-                self.at[row] = self.ending.place(ids[row, : t + 1].tolist(), self.tokenizer, start)
-                self.ended[row] = self.at[row] is not None
-        return True
-
-    def written(self, ids: list[list[int]], logp: list[list[float]]) -> list[Written]:
-        """The finished rows."""
-        out = []
-        for row, end in enumerate(self.at):
-            assert end is not None
-            out.append(Written(ids[row][: end[0]], logp[row][: end[0]], end[1]))
-        return out

@@ -73,8 +73,8 @@ def mix(
         top_p: nucleus, for both authors.
         max_new_tokens: length at which a text is cut off.
         seed: names the random streams.
-        draft: tokens the primary writes before the other reads them; 1 is step by step, "auto" follows rate and times.
-            Changes the time and not the text.
+        draft: tokens the primary writes before the other reads them; 1 is step by step, "auto" follows rates and
+            times.  Changes the time and not the text.  Gates that do not look at the other model want a small one.
         other_steering: a :class:`hooks.steer.Steering` of the other model.
         write: who writes at open gates.  "other": the other model.  "steered": the primary under ``steering``.
             "resample": the primary, drawn again with a stream of its own.  "rank_among_top_k": the other model choosing
@@ -110,7 +110,8 @@ def mix(
     strings = (stop,) if isinstance(stop, str) else tuple(stop)
     if "" in strings:
         raise ValueError("an empty stop string would end every text at once; leave it out")
-    rows = rows_of(first, prompts, n=n, template=template)
+    sweeps = any(one is not None and one.per_row for one in (steering, other_steering))
+    rows = rows_of(first, prompts, n=n, template=template, repeats=sweeps)
     asks_other = gate.needs == "both" or judge.asks_other
     setting = Setting(
         primary=first,
@@ -119,7 +120,7 @@ def mix(
         cut=pair.cut,
         max_new_tokens=max_new_tokens,
         seed=seed,
-        pace=Pace(draft, first.device),
+        pace=Pace(draft, first.device, always_reads=gate.needs == "both"),
         site=expand_sites(gate.site, first.n_layers)[0] if gate.site else None,
         strings=strings,
         other_steering=None if other_steering is None else other_steering.for_rows(len(rows), n),

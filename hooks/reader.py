@@ -32,7 +32,7 @@ class Reader:
     def __init__(
         self,
         model: Any,
-        n_rows: int,
+        limits: Lengths,
         cut: Callable[[Tensor], Tensor],
         *,
         steering: Placed | None = None,
@@ -42,24 +42,27 @@ class Reader:
 
         Args:
             model: who reads.
-            n_rows: rows of the batch.
+            limits: of each row the most tokens that will ever be read; what is asked beyond is not read, and what is
+                returned for it means nothing.
             cut: takes logits to the ids that both models of the pair have.
             steering: what is done to the model while it reads.
             shared: the keys of another reader of the same model, which this one reads and overwrites.
         """
         check_cuttable(model)
-        self.model, self.cut, self.steering = model, cut, steering
-        self.slots = shared or Slots(n_rows)
+        self.model, self.cut, self.steering, self.limits = model, cut, steering, limits
+        self.slots = shared or Slots(len(limits))
         self._shares = shared is not None
-        self.held = np.zeros(n_rows, dtype=np.int64)
+        self.held = np.zeros_like(limits)
         self._windows = _windows(model.net.config)
         self._eager = model.net.config._attn_implementation == "eager"
 
     def prefill(self, text: Int[Tensor, "some pos"], lengths: Lengths, source: Int[np.ndarray, " row"]) -> None:
         """Read the first ``lengths`` tokens of each distinct row once, then hold row ``source[i]`` of them as row i."""
-        self.slots, self.held = Slots(len(lengths)), np.zeros_like(lengths)
+        limits = self.limits
+        self.slots, self.held, self.limits = Slots(len(lengths)), np.zeros_like(lengths), np.maximum(1, lengths)
         if lengths.max() > 0:
             self._forward(text, lengths, None)
+        self.limits = limits
         self.slots.keep(torch.as_tensor(source, device=text.device))
         self.held = lengths[source]
 
@@ -93,7 +96,7 @@ class Reader:
 
     def keep(self, stay: Int[np.ndarray, " stay"], there: Int[Tensor, " stay"]) -> None:
         """Drop every row but these; ``there`` is ``stay`` on the device."""
-        self.held = self.held[stay]
+        self.held, self.limits = self.held[stay], self.limits[stay]
         if self.steering is not None:
             self.steering.keep(stay)
         if not self._shares:
@@ -102,14 +105,15 @@ class Reader:
     def _forward(
         self, text: Tensor, upto: Lengths, rows: Lengths | None, *, last: int = 1, site: Site | None = None
     ) -> tuple[Tensor, Tensor | None]:
-        held = self.held if rows is None else self.held[rows]
+        held, limits = (self.held, self.limits) if rows is None else (self.held[rows], self.limits[rows])
         columns = max(last, int((upto - held).max()))
         which = None if rows is None else torch.as_tensor(rows, device=text.device)
         end = torch.as_tensor(upto, device=text.device)
         place = end[:, None] - columns + torch.arange(columns, device=text.device)
-        real = place >= 0
-        place = place.clamp_min(0)
-        width = int(upto.max())
+        most = torch.as_tensor(limits, device=text.device)[:, None]
+        real = (place >= 0) & (place < most)
+        place = torch.minimum(place.clamp_min(0), most - 1)
+        width = int(np.minimum(upto, limits).max())
         self.slots.aim(place, real, which, width)
         ids = (text if which is None else text[which]).gather(1, place)
         caught: list[Tensor] = []
@@ -125,10 +129,7 @@ class Reader:
                 past_key_values=self.slots,
                 use_cache=True,
             ).last_hidden_state
-        if rows is None:
-            self.held = upto.copy()
-        else:
-            self.held[rows] = upto
+        self.held[slice(None) if rows is None else rows] = np.minimum(upto, limits)
         return hidden, caught[0] if caught else None
 
     def _mask(self, place: Int[Tensor, "row query"], width: int) -> Tensor | dict[str, Tensor]:

@@ -2,8 +2,9 @@
 
 ``mean``: the mean activation of the rows that have the label minus that of the rows that have not (Venhoff et al. 2025,
 arXiv 2506.18167, with the other rows in place of the overall mean).  ``logistic``: the coefficients of an L2-penalised
-logistic probe on standardised activations, put back into the coordinates of the stream and given the length of the
-difference of means, so that doses compare.
+logistic probe on standardised activations, put back into the coordinates of the stream.  ``lda``: the difference of
+means times the inverse of the covariance within the two kinds of rows, shrunk (Ledoit and Wolf 2004, Journal of
+Multivariate Analysis 88).  The last two are given the length of the difference of means, so that doses compare.
 
 The held-out score is the AUROC of the projection on problems that the vector was not made from (two halves, each scored
 by the other's vector).  The shipped vector is made from all rows.
@@ -22,6 +23,7 @@ import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Bool, Float
+from sklearn.covariance import ledoit_wolf
 
 from hooks.direction import Direction
 from hooks.sites import Site
@@ -31,7 +33,7 @@ from probes.latent.matrix import whole
 from probes.latent.splits import grouped_folds
 from probes.stats import Column, auroc
 
-Kind = Literal["mean", "logistic"]
+Kind = Literal["mean", "logistic", "lda"]
 
 
 def direction(
@@ -52,7 +54,7 @@ def direction(
         acts: activations in memory or an open store; its manifest names the model.
         mask: truth values, one a row; missing leaves a row out.
         site: where.
-        kind: difference of means, or logistic.
+        kind: difference of means, logistic, or linear discriminant.
         C: inverse strength of the logistic probe.
         label: what the direction is of.
         origin: whose activations on whose text.
@@ -124,10 +126,15 @@ def _vector(
         return apart.astype(np.float32)
     spread = matrix.std(0, dtype=np.float64)
     spread[spread == 0] = 1.0
-    fitted = logistic_path((matrix / spread).astype(np.float32), positive, C=[C]).coef[0] / spread
+    scaled = matrix / spread
+    if kind == "lda":
+        centred = scaled - np.where(positive[:, None], scaled[positive].mean(0), scaled[~positive].mean(0))
+        fitted = np.linalg.solve(ledoit_wolf(centred, assume_centered=True)[0], apart / spread) / spread
+    else:
+        fitted = logistic_path(scaled.astype(np.float32), positive, C=[C]).coef[0] / spread
     length = float(np.linalg.norm(fitted)) or 1.0
-    scaled: np.ndarray = fitted * (float(np.linalg.norm(apart)) / length)
-    return scaled.astype(np.float32)
+    rescaled: np.ndarray = fitted * (float(np.linalg.norm(apart)) / length)
+    return rescaled.astype(np.float32)
 
 
 def _model(acts: Mapping[str, Any]) -> dict[str, Any]:

@@ -56,7 +56,7 @@ def logistic_path(
     C: Sequence[float] | Float[np.ndarray, "C"] = STRENGTHS,
     class_weight: ClassWeight = None,
     sample_weight: Shaped[np.ndarray, "row"] | Sequence[float] | None = None,
-    tolerance: float = 1e-7,
+    tolerance: float = 3e-7,
     device: str | torch.device | None = None,
 ) -> LogisticPath:
     """Fit one label at every strength in ``C``.
@@ -102,7 +102,7 @@ def path(
     C: Float[np.ndarray, "C"],
     *,
     preconditioner: Preconditioner | None = None,
-    tolerance: float = 1e-7,
+    tolerance: float = 3e-7,
 ) -> list[Solution]:
     """Many problems on one matrix (see :func:`probes.latent.newton.solve`), each at every strength, in C's order.
 

@@ -61,7 +61,7 @@ def solve(
     *,
     start: tuple[Float[Tensor, "problem d"], Float[Tensor, "problem"]] | None = None,
     preconditioner: Preconditioner | None = None,
-    tolerance: float = 1e-7,
+    tolerance: float = 3e-7,
     max_iter: int = 100,
 ) -> Solution:
     """Minimise every problem of a batch; shapes as in the module's equation.
@@ -221,7 +221,7 @@ class _Batch:
         out, search = torch.zeros_like(residual), z
         rho = (residual * z).double().sum(1).abs()
         # Solve to a fraction that leaves less than the tolerance once the quadratic model is good.
-        enough = 0.1 * self.tolerance * value * trust / (rho * norm[:, 0] ** 2).clamp_min(1e-300)
+        enough = 0.3 * self.tolerance * value * trust / (rho * norm[:, 0] ** 2).clamp_min(1e-300)
         goal = rho * enough.clamp(1e-10, 0.1)
         active, lengths, ratios = rho > goal, [], []
         for _ in range(LONGEST):

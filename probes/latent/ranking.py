@@ -30,16 +30,16 @@ from probes.stats import Estimate, bootstrap_weights, percentile_interval
 class Wins:
     """Wins of positive over negative rows within folds, between problems.
 
-    Problems are numbered so that those of one fold stand together; tables are kept fold by fold.
+    Tables are square and kept fold by fold, since pairs across folds do not count.
     """
 
-    tables: tuple[Float[np.ndarray, "p p"], ...]
+    tables: tuple[Float[np.ndarray, "_ _"], ...]
     """For each fold, wins of the positives of a problem (rows) over the negatives of another (columns)."""
-    positive: tuple[Float[np.ndarray, "p"], ...]
+    positive: tuple[Float[np.ndarray, "_"], ...]
     """For each fold, positive rows of each problem."""
-    negative: tuple[Float[np.ndarray, "p"], ...]
+    negative: tuple[Float[np.ndarray, "_"], ...]
     """For each fold, negative rows of each problem."""
-    members: tuple[Int[np.ndarray, "p"], ...]
+    members: tuple[Int[np.ndarray, "_"], ...]
     """For each fold, the numbers of its problems."""
     n_problems: int
     """Problems in all."""

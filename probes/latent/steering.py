@@ -238,7 +238,7 @@ def _correct(texts: Rollouts, problems: Sequence[Problem]) -> Float[np.ndarray, 
 def _plain_rows(bench: _Bench, held: Sequence[Problem], base: Rollouts, rl: Rollouts) -> list[dict[str, Any]]:
     rows = []
     for arm, texts in (("unsteered", base), ("rl", rl)):
-        found = bench.mean(_correct(texts, held), None)
+        found = bench.mean(_correct(texts, held) > 0, None)
         rows.append({"arm": arm, "accuracy": found.value, "low": found.low, "high": found.high})
     return rows
 
@@ -267,7 +267,10 @@ def _measured(
         _arm("steered", bench, steered, plain, tuned, own)
         | {"strategy_share": bench.share(texts, chosen.label), "kl_damage": damage(bench.pair, base, plan), "p": p}
     )
-    rows += [_arm("random", bench, one, plain, tuned, {**own, "label": f"random {at}"}) for at, one in enumerate(cloud)]
+    rows += [
+        _arm("random", bench, one, plain, tuned, {**own, "label": "same length", "number": at})
+        for at, one in enumerate(cloud)
+    ]
     unsteered = Rollouts(base.frame[base.frame["problem"].isin([problem.id for problem in held])])
     rows[0]["strategy_share"] = bench.share(unsteered, chosen.label)
     frame = pd.DataFrame(rows).assign(positions=str(bench.positions))
@@ -277,7 +280,7 @@ def _measured(
 def _arm(
     arm: str, bench: _Bench, values: np.ndarray, plain: np.ndarray, tuned: np.ndarray, own: dict[str, Any]
 ) -> dict[str, Any]:
-    found, share = bench.mean(values, None), ratio(values - plain, tuned - plain)
+    found, share = bench.mean(values > 0, None), ratio(values - plain, tuned - plain)
     known = share.measured
     solved = plain > 0
     return {

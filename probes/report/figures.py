@@ -85,6 +85,8 @@ def _safe(value: Any) -> Any:
 
 
 def _finite(value: Any) -> Any:
+    if hasattr(value, "tolist") and not isinstance(value, (str, bytes)):
+        value = value.tolist()  # numpy's numbers and arrays, which JSON does not know
     if isinstance(value, dict):
         return {str(key): _finite(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

@@ -101,8 +101,8 @@ def _record(config: StudyConfig) -> dict[str, Any]:
             versions[name] = None
     return {
         "name": config.name,
-        "base": config.base,
-        "rl": config.rl or config.base,
+        "base": config.base if config.rl else f"{config.base}:base",
+        "rl": config.rl or f"{config.base}:rl",
         "config": config.model_dump(mode="json", exclude={"out"}),
         "command": config.command,
         "versions": versions,

@@ -14,6 +14,8 @@ from probes.study.noted import note
 
 SHOWN = 0.1
 """Threshold of the arm that gets controls and is shown: the published one, chosen before looking."""
+DRAFT = 4
+"""Tokens the base drafts before the RL model reads them."""
 SHOWN_TEXTS = 40
 """Mixed texts that the report shows token by token."""
 
@@ -41,6 +43,8 @@ def routing(materials: Materials) -> None:
         matched=[gate for gate in gates if abs(gate.threshold - SHOWN) == nearest],
         n_boot=config.n_boot,
         folder=materials.folder.root / "rollouts" / "mixed",
+        # A fixed draft: a length chosen by the clock would change the last digit of a divergence from run to run.
+        draft=DRAFT,
         progress=progress,
         **materials.settings(),
     )
@@ -66,7 +70,8 @@ def routing(materials: Materials) -> None:
     places["relative_position"] = (places["start"] + places["stop"]) / 2
     materials.folder.table("routed_places", places)
     words = router.which(mixed, decode=materials.pair.base.tokenizer.decode)  # type: ignore[attr-defined]
-    materials.folder.table("routed_tokens", words.rename(columns={"text": "token", "open": "count"}))
+    words = words.drop(columns="share").rename(columns={"text": "token", "open": "count"})
+    materials.folder.table("routed_tokens", words.assign(share=words["count"] / words["count"].sum()))
     materials.folder.json("token_view", token_view(materials, mixed))
     materials.folder.figure("recovery", result.plot())
 

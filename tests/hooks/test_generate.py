@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from hooks.ending import Ends
 from hooks.generate import generate
 from hooks.growing import growing_cache
 from hooks.model import Model
@@ -61,21 +63,21 @@ def written(rollouts: Rollouts) -> dict[tuple[str, int], list[int]]:
 def test_cached_and_padded_equals_the_uncached_reference(family: str, temperature: float) -> None:
     model = Model.load(tiny(family), device="cpu")
     asked = [Asked(f"p{at}", prompt) for at, prompt in enumerate(PROMPTS[:4])]
-    out = generate(model, asked, n=2, temperature=temperature, max_new_tokens=20, batch_size=5, seed=3)
+    out = generate(model, asked, n=2, temperature=temperature, max_new_tokens=12, batch_size=5, seed=3)
     for row in out.frame.to_dict("records"):
         ids, logp = reference(
-            model, row["prompt"], problem=row["problem"], sample=row["sample"], new=20, temperature=temperature, seed=3
+            model, row["prompt"], problem=row["problem"], sample=row["sample"], new=12, temperature=temperature, seed=3
         )
         assert row["ids"] == ids
         np.testing.assert_allclose(row["logp"], logp, atol=2e-4)
 
 
 def test_neither_batch_size_nor_order_nor_company_changes_a_token(model: Model) -> None:
-    whole = written(generate(model, PROMPTS, n=3, temperature=1.0, max_new_tokens=40))
+    whole = written(generate(model, PROMPTS, n=3, temperature=1.0, max_new_tokens=24))
     for size in (1, 2, 7):
-        again = generate(model, PROMPTS[::-1], n=3, temperature=1.0, max_new_tokens=40, batch_size=size)
+        again = generate(model, PROMPTS[::-1], n=3, temperature=1.0, max_new_tokens=24, batch_size=size)
         assert written(again) == whole
-    alone = written(generate(model, PROMPTS[1:2], n=1, temperature=1.0, max_new_tokens=40))
+    alone = written(generate(model, PROMPTS[1:2], n=1, temperature=1.0, max_new_tokens=24))
     assert all(whole[key] == ids for key, ids in alone.items())
     assert len({tuple(ids) for ids in whole.values() if len(ids) > 3}) == sum(len(ids) > 3 for ids in whole.values())
 
@@ -177,6 +179,20 @@ def test_a_stop_string_ends_a_text_where_it_first_stands(model: Model) -> None:
         assert before["ids"][: len(row["ids"])] == row["ids"]
         assert (row["stop"] == "string") == any(text in row["text"] for text in ("wait", "5"))
         assert not any(text in model.decode(row["ids"][:-1]) for text in ("wait", "5"))
+
+
+def test_looking_for_ends_seldom_changes_nothing(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    options: dict[str, Any] = {"n": 4, "temperature": 1.0, "max_new_tokens": 30}
+    often = written(generate(model, PROMPTS, **options))
+
+    def seldom(*asked: Any) -> Ends:
+        ends = Ends(*asked)
+        ends.stride = 8
+        return ends
+
+    monkeypatch.setattr(sys.modules["hooks.generate"], "Ends", seldom)
+    assert written(generate(model, PROMPTS, **options)) == often
+    assert min(len(ids) for ids in often.values()) < 8
 
 
 def test_ids_survive_characters_split_over_tokens() -> None:

@@ -22,7 +22,7 @@ from hooks.steer import Steering, above, act, steering
 from tests.families import tiny
 
 PROMPTS = ["1+2=", "wait, what is 7*8?", "a", "then 3-2;"]
-NEW = 10
+NEW = 8
 RULES = {
     "all": Positions.all(),
     "prompt": Positions.prompt(),
@@ -95,7 +95,7 @@ def test_cached_uncached_solo_and_anybodys_loop_agree(model: Model, rule: str) -
     assert ids_of(model, PROMPTS, steering=s) == expected
     if not s.rows_differ:
         assert ids_of(model, PROMPTS[::-1], steering=s, batch_size=2) == expected[::-1]
-        assert [ids_of(model, [prompt], steering=s)[0] for prompt in PROMPTS] == expected
+        assert ids_of(model, PROMPTS[1:2], steering=s) == expected[1:2]
     with s.on(model):
         assert theirs(model, PROMPTS) == expected
         assert theirs(model, PROMPTS, use_cache=False) == expected
@@ -115,7 +115,7 @@ def test_families_and_sites_agree(family: str, site: str) -> None:
     assert expected != ids_of(model, PROMPTS)
 
 
-@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     lengths=st.lists(st.integers(1, 9), min_size=1, max_size=4),
     rule=st.sampled_from([name for name in RULES if name not in ("mask", "spans")]),
@@ -214,7 +214,7 @@ def test_different_vectors_in_different_rows(model: Model) -> None:
 
 def test_a_sampled_steered_text_depends_on_nothing_else(model: Model) -> None:
     s = steering(direction(), 1.0)
-    options: dict[str, Any] = {"n": 4, "temperature": 1.0, "max_new_tokens": 40}
+    options: dict[str, Any] = {"n": 4, "temperature": 1.0, "max_new_tokens": 20}
     whole = generate(model, PROMPTS, steering=s, **options).frame
     again = generate(model, PROMPTS[::-1], steering=s, batch_size=3, **options).frame
     key = ["problem", "sample"]

@@ -32,7 +32,7 @@ def test_the_mean_direction_is_the_difference_of_means() -> None:
     assert (one.model, one.weights_hash, one.label, one.kind) == ("m", "abc", "verification", "mean")
 
 
-@pytest.mark.parametrize("kind", ["mean", "logistic"])
+@pytest.mark.parametrize("kind", ["mean", "logistic", "lda"])
 def test_a_planted_direction_is_recovered(kind: str) -> None:
     acts, label, truth = planted(n=2000)
     one = direction(acts, label, site="resid_post.1", kind=kind)  # type: ignore[arg-type]
@@ -55,3 +55,23 @@ def test_missing_labels_leave_rows_out_and_one_class_is_refused() -> None:
     torch.testing.assert_close(one.vector, other.vector)
     with pytest.raises(ValueError, match="needs both kinds"):
         direction(acts, np.ones(len(label)), site="resid_post.1", label="all")
+
+
+def test_lda_looks_past_correlated_noise_and_means_do_not() -> None:
+    rng = stream(1, "correlated noise")
+    n, d = 3000, 8
+    label = rng.integers(0, 2, n).astype(bool)
+    loud = rng.standard_normal(n) * 4
+    rows = rng.standard_normal((n, d))
+    rows[:, 0] += loud + label
+    rows[:, 1] += loud
+    frame = pd.DataFrame({"problem": [f"p{i // 4}" for i in range(n)]})
+    acts = Activations({"resid_post.1": torch.from_numpy(rows).float()}, frame, {})
+    scores = {
+        kind: direction(acts, label, site="resid_post.1", kind=kind).scores["held_out_auroc"]  # type: ignore[arg-type]
+        for kind in ("mean", "logistic", "lda")
+    }
+    assert scores["lda"] > scores["mean"] + 0.1
+    assert scores["lda"] == pytest.approx(scores["logistic"], abs=0.02)
+    one, other = (direction(acts, label, site="resid_post.1", kind=kind) for kind in ("mean", "lda"))  # type: ignore[arg-type]
+    assert one.norm == pytest.approx(other.norm, rel=1e-4)

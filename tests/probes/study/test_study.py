@@ -102,7 +102,7 @@ def test_random_weights_have_no_gain_to_explain(undisturbed: Path) -> None:
     assert routing["recovery"].isna().all()
 
 
-@pytest.mark.parametrize("nth", [1, 2])
+@pytest.mark.parametrize("nth", [1, pytest.param(2, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("stage", list(STAGES))
 def test_killed_and_run_again_gives_identical_tables(
     stage: str, nth: int, pair: tuple[Path, Path, Path], undisturbed: Path, tmp_path: Path
