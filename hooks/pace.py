@@ -5,8 +5,9 @@ costs c(k) steps yield (1 - (1 - r)^k) / r tokens on average, so a token costs, 
 
     (k + c(k)) r / (1 - (1 - r)^k)
 
-(the accounting of speculative decoding, Leviathan et al. 2023, arXiv 2211.17192). Under a gate that looks at both models
-every round ends with a read; under any other only a round in which a gate opened in one of n rows, with open rate o:
+(the accounting of speculative decoding, Leviathan et al. 2023, arXiv 2211.17192). Under a gate that looks at both
+models every round ends with a read; under any other only a round in which a gate opened in one of n rows, with open
+rate o:
 
     c(k) = (1 - (1 - o)^(n k)) (a + b k)
 

@@ -121,7 +121,9 @@ class Steering:
         otherwise (one number, or one a row), for texts that are read in one go.  Contexts nest, several models may be
         steered at a time, and an exception leaves nothing behind.
 
-        Keys and values computed under steering are steered: do not go on from such a cache outside.
+        Keys and values computed under steering are steered: do not go on from such a cache outside.  A beam search over
+        a cache changes what a row has said without saying so; rules that read the text (``Positions.after`` with a
+        regular expression) then want ``use_cache=False``.
 
         Raises:
             ValueError: when a direction does not fit the model (width, layer, other weights without ``transfer``); and,

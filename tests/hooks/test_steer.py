@@ -212,8 +212,9 @@ def test_different_vectors_in_different_rows(model: Model) -> None:
             theirs(model, PROMPTS[:3])
 
 
-def test_a_sampled_steered_text_depends_on_nothing_else(model: Model) -> None:
-    s = steering(direction(), 1.0)
+@pytest.mark.parametrize("rule", ["generated", "after regex"])
+def test_a_sampled_steered_text_depends_on_nothing_else(model: Model, rule: str) -> None:
+    s = steering(direction(), 1.0, positions=RULES[rule])
     options: dict[str, Any] = {"n": 4, "temperature": 1.0, "max_new_tokens": 20}
     whole = generate(model, PROMPTS, steering=s, **options).frame
     again = generate(model, PROMPTS[::-1], steering=s, batch_size=3, **options).frame
@@ -272,6 +273,16 @@ class TestOperators:
         vector = s.parts[0].direction.vector
         expected = act(operator, seen[1], vector, 1.0, torch.ones(seen[1].shape[:2], dtype=torch.bool))
         torch.testing.assert_close(seen[0], expected)
+
+
+@pytest.mark.parametrize("rule", ["generated", "after regex", "and or not"])
+def test_bookkeeping_grows_with_the_text(model: Model, monkeypatch: pytest.MonkeyPatch, rule: str) -> None:
+    s = steering(direction(), 1.0, positions=RULES[rule], schedule=[1.0, 0.5, 2.0])
+    roomy = ids_of(model, PROMPTS, steering=s)
+    monkeypatch.setattr("hooks.texts.STEP", 1)
+    assert ids_of(model, PROMPTS, steering=s) == roomy
+    with s.on(model):
+        assert theirs(model, PROMPTS) == roomy
 
 
 def test_a_relative_dose_counts_typical_norms(model: Model) -> None:

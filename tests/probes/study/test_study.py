@@ -142,3 +142,24 @@ def test_an_organism_knows_its_problems_and_the_command_redoes_it() -> None:
     settings = StudyConfig(base="organism:latent", out=Path("runs/x"), samples=8)
     assert settings.problems == "organism:latent"
     assert settings.command == "whenlens study organism:latent --out runs/x --samples 8"
+
+
+def test_templates_run_the_two_by_two(tmp_path: Path) -> None:
+    from probes.study.folder import StudyFolder
+    from probes.study.materials import Materials
+    from probes.study.written import rollouts
+    from tests.families import CHAT
+
+    base = tiny("qwen2", path=tmp_path / "base", chat_template=CHAT)
+    rl = tiny("qwen2", path=tmp_path / "rl", perturb=0.15, chat_template=CHAT)
+    problems = tmp_path / "problems.jsonl"
+    problems.write_text("\n".join(json.dumps({"question": f"{i} + 1?", "answer": str(i + 1)}) for i in range(8)))
+    settings = config((base, rl, problems), tmp_path / "out").model_copy(update={"templates": True, "n_problems": 8})
+    materials = Materials(settings, StudyFolder(settings.out), lambda title: lambda done, total: None)
+    rollouts(materials)
+    table = StudyFolder(settings.out).read("templates")
+    assert {tuple(row) for row in table[["model", "template"]].to_numpy()} == {
+        ("base", "none"), ("base", "chat"), ("rl", "none"), ("rl", "chat"),
+    }  # fmt: skip
+    plain, chat = (materials.rollouts(f"base_greedy_{name}").frame for name in ("none", "chat"))
+    assert all(len(a) < len(b) for a, b in zip(plain["prompt_ids"], chat["prompt_ids"], strict=True))
