@@ -6,12 +6,13 @@ three travel together and every public entry point of the package takes unpadded
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 from torch import Tensor
 
 
@@ -58,3 +59,28 @@ def pad_left(
         torch.from_numpy(positions.clip(min=0)).to(device),
         lengths,
     )
+
+
+def real_places(mask: Any, shape: Sequence[int], past: int, device: torch.device) -> Bool[Tensor, "batch pos"]:
+    """Which places of cache and new tokens hold a token, from any form of attention mask.
+
+    Raises:
+        ValueError: for a mask of another shape, or one that does not show the pads.
+    """
+    batch, new = int(shape[0]), int(shape[1])
+    if isinstance(mask, Mapping):
+        if mask.get("full_attention") is None and any(value is not None for value in mask.values()):
+            raise ValueError("a mask for sliding windows alone does not show the pads; pass a 2-D attention_mask")
+        mask = mask.get("full_attention")
+    if mask is None:
+        return torch.ones(batch, past + new, dtype=torch.bool, device=device)
+    if mask.ndim == 4:
+        # The last query sees every real key.
+        last = mask[:, 0, -1, : past + new]
+        return (last if last.dtype == torch.bool else last == 0).expand(batch, -1)
+    if mask.ndim != 2 or mask.shape[1] < past + new:
+        raise ValueError(
+            f"the attention_mask has shape {tuple(mask.shape)} where {past} cached and {new} new tokens need "
+            f"({batch}, {past + new})"
+        )
+    return mask[:, : past + new].bool()

@@ -29,6 +29,7 @@ from torch import Tensor
 
 from hooks.activations import Activations
 from hooks.model import Model
+from hooks.padding import real_places
 from hooks.positions import Positions
 from hooks.rows import select_rows
 from hooks.sequences import Sequences
@@ -146,9 +147,7 @@ class Tape:
         thread = self._threads.get(cache) if past else None
         if past and thread is None:
             raise ValueError("the cache was begun outside this recording; read the prompt inside it")
-        if mask is not None and mask.ndim != 2:
-            raise ValueError("recording needs the plain attention_mask [batch, pos]")
-        real = torch.ones_like(ids, dtype=torch.bool) if mask is None else mask[:, -ids.shape[1] :].bool()
+        real = real_places(mask, ids.shape, past, ids.device)[:, past:]
         before, source = (thread.last, thread.moved) if thread is not None else (None, None)
         self._now = _Passage(ids.detach().clone(), real, before, source)
         rows = len(source) if source is not None else len(before.ids) if before is not None else len(ids)

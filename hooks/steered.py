@@ -8,16 +8,17 @@ Nothing outlives the context: the state hangs on this object and on no module.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Int
 from torch import Tensor, nn
 
+from hooks.padding import real_places
 from hooks.sites import Site
 from hooks.steer import Part, Steering, act
 from hooks.texts import Texts
@@ -110,10 +111,10 @@ class Steered:
         if self._followed is not None:
             texts, places = self._followed, kwargs["position_ids"]
             if mask is not None and shape[1] > 1:
-                now = _real(mask, shape, past, self.model.device)[:, past:]
+                now = real_places(mask, shape, past, self.model.device)[:, past:]
         else:
             self._refuse_unmasked(ids, mask, past)
-            real = _real(mask, shape, past, self.model.device)
+            real = real_places(mask, shape, past, self.model.device)
             places = (real.long().cumsum(dim=1) - 1)[:, past:].clamp_(min=0)
             texts, now = self._texts(ids, real, cache, past), real[:, past:]
         if texts.reads_ids:
@@ -193,24 +194,3 @@ class Steered:
         starts = ids[:, 0] == pad
         if bool(starts.any()) and not bool(starts.all()):
             raise ValueError("the batch begins with pads and came without its attention_mask; pass the mask")
-
-
-def _real(mask: Any, shape: Sequence[int], past: int, device: torch.device) -> Bool[Tensor, "batch pos"]:
-    """Which places of cache and new tokens hold a token, from any form of attention mask."""
-    batch, new = int(shape[0]), int(shape[1])
-    if isinstance(mask, Mapping):
-        if mask.get("full_attention") is None and any(value is not None for value in mask.values()):
-            raise ValueError("a mask for sliding windows alone does not show the pads; pass a 2-D attention_mask")
-        mask = mask.get("full_attention")
-    if mask is None:
-        return torch.ones(batch, past + new, dtype=torch.bool, device=device)
-    if mask.ndim == 4:
-        # The last query sees every real key.
-        last = mask[:, 0, -1, : past + new]
-        return (last if last.dtype == torch.bool else last == 0).expand(batch, -1)
-    if mask.ndim != 2 or mask.shape[1] < past + new:
-        raise ValueError(
-            f"the attention_mask has shape {tuple(mask.shape)} where {past} cached and {new} new tokens need "
-            f"({batch}, {past + new})"
-        )
-    return mask[:, : past + new].bool()
