@@ -28,7 +28,7 @@ def test_the_ten_lines_of_python_run_and_say_what_they_promise(tmp_path: Path) -
 
 
 def test_every_command_of_the_readme_exists_with_its_options() -> None:
-    lines = " ".join(blocks("sh")).replace("\\\n", " ").split("\n")
+    lines = "\n".join(blocks("sh")).replace("\\\n", " ").split("\n")
     targets = {line.split()[1] for line in lines if line.startswith("make ")}
     makefile = (ROOT / "Makefile").read_text()
     assert {"demo", "test"} <= targets
