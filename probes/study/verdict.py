@@ -85,7 +85,7 @@ def _percent(value: Estimate) -> str:
 
 
 def _points(value: Estimate) -> str:
-    return f"{100 * value.value:+.0f} points [{100 * value.low:+.0f}, {100 * value.high:+.0f}]"
+    return f"{100 * value.value:+.1f} points [{100 * value.low:+.1f}, {100 * value.high:+.1f}]"
 
 
 def _of_row(row: Any) -> Estimate:
