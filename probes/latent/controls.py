@@ -3,7 +3,8 @@
 *Shuffled labels* keep the share of positives and nothing else; whatever a probe reads there is optimism of the method.
 A *control task* (Hewitt and Liang 2019, arXiv 1909.03368) gives every token type a label of its own, at random: a probe
 that does it well can memorise tokens, and the label's score over the control's, its *selectivity*, says how much of the
-reading is more than that.  *Baselines* are the same probe on the position, on the length, and on the last tokens.
+reading is more than that.  A type is here the last few tokens, as many of them as give the task enough types.
+*Baselines* are the same probe on the position, on the length, and on the last tokens.
 What they do not show: that nothing simpler than these reads the label.
 """
 
@@ -21,6 +22,8 @@ from hooks.streams import stream
 
 VOCABULARY = 512
 """Token ids, the most frequent ones, that the bag of tokens tells apart."""
+TYPES = 30
+"""Types that a control task should have; with a handful a linear probe names every one of them."""
 
 
 def shuffled(label: Float[np.ndarray, "row"], *, seed: int, name: str) -> Float[np.ndarray, "row"]:
@@ -31,15 +34,19 @@ def shuffled(label: Float[np.ndarray, "row"], *, seed: int, name: str) -> Float[
 
 
 def control_label(
-    label: Float[np.ndarray, "row"], types: Shaped[np.ndarray, "row"], *, seed: int, name: str
+    label: Float[np.ndarray, "row"], types: Sequence[Shaped[np.ndarray, "row"]], *, seed: int, name: str
 ) -> Float[np.ndarray, "row"]:
     """A label that depends on the row's type alone, at random, with about the label's share of positives.
 
-    NaN throughout where the label's rows have fewer than four types: there is nothing to memorise.
+    ``types`` are ways to sort rows into types, from coarse to fine; taken is the first with :data:`TYPES` of them among
+    the label's rows, or else the finest.  NaN throughout where that has fewer than four: nothing can be memorised.
     """
     out, known = np.full(len(label), np.nan), np.flatnonzero(~np.isnan(label))
-    kinds, codes, counts = np.unique(types[known].astype(str), return_inverse=True, return_counts=True)
-    if len(kinds) < 4:
+    for sorting in types:
+        kinds, codes, counts = np.unique(sorting[known].astype(str), return_inverse=True, return_counts=True)
+        if len(kinds) >= TYPES:
+            break
+    if not types or len(kinds) < 4:
         return out
     order = stream(seed, "control task", name).permutation(len(kinds))
     filled = np.cumsum(counts[order])
@@ -49,6 +56,13 @@ def control_label(
     positive[order[: last + 1]] = 1.0
     out[known] = positive[codes]
     return out
+
+
+def suffixes(tokens: Sequence[Sequence[int]] | Sequence[int], *, longest: int = 6) -> list[Shaped[np.ndarray, "row"]]:
+    """Rows sorted by their last token, by their last two, and so on: types for a control task, from coarse to fine."""
+    lists = [[int(one)] if isinstance(one, (int, np.integer)) else [int(t) for t in one] for one in tokens]
+    reach = min(longest, max((len(one) for one in lists), default=0))
+    return [np.array([" ".join(map(str, one[-length:])) for one in lists]) for length in range(1, reach + 1)]
 
 
 def position_features(rows: pd.DataFrame) -> dict[str, Float[np.ndarray, "row feature"]]:

@@ -17,9 +17,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from probes.latent.logistic import ClassWeight, class_factors, path
+from probes.latent.logistic import ClassWeight, at_strengths, class_factors, path
 from probes.latent.matrix import SiteMatrix
-from probes.latent.newton import solve
 
 ELEMENTS = 24_000_000
 """Weights (problems x rows) in one batch of fits: bounds memory to some hundreds of megabytes."""
@@ -65,13 +64,23 @@ def crossfit(
     Does not check for leaks; :func:`probes.latent.splits.check_no_leak` does.
     """
     number = int(folds.max()) + 1
-    pairs = inner_pairs(number, inner)
-    left_out: list[tuple[int, ...]] = [(one,) for one in range(number)] + pairs
-    size = max(1, ELEMENTS // (len(left_out) * max(1, len(site))))
-    parts = [
-        _batch(site, labels[at : at + size], folds, left_out, C, class_weight) for at in range(0, len(labels), size)
-    ]
-    return CrossFit(*(np.concatenate(values) for values in zip(*parts, strict=True)))
+    left_out: list[tuple[int, ...]] = [(one,) for one in range(number)] + inner_pairs(number, inner)
+    rows, columns = labels.shape[1], len(site.mean)
+    out = CrossFit(
+        np.full(labels.shape, math.nan), np.full(labels.shape, math.nan), np.full((len(labels), number), math.nan),
+        np.full((len(labels), number, columns), math.nan), np.full((len(labels), number), math.nan),
+        np.full((len(labels), number), math.nan),
+    )  # fmt: skip
+    for own, kept in _scopes(labels):
+        part = site.within(kept)
+        size = max(1, ELEMENTS // (len(left_out) * max(1, len(part))))
+        for at in range(0, len(own), size):
+            some = own[at : at + size]
+            found = _batch(part, labels[np.ix_(some, kept)], folds[kept], left_out, C, class_weight)
+            place = np.ix_(some, np.arange(rows)[kept])
+            out.scores[place], out.threshold[place] = found[0], found[1]
+            out.C[some], out.coef[some], out.intercept[some], out.inner[some] = found[2:]
+    return out
 
 
 def crossfit_at(
@@ -84,17 +93,21 @@ def crossfit_at(
 ) -> Float[np.ndarray, "label row"]:
     """Out-of-fold scores at strengths that are given, for instance those another label chose."""
     number = C.shape[1]
-    out = []
-    size = max(1, ELEMENTS // (number * max(1, len(site))))
-    for at in range(0, len(labels), size):
-        own, strengths = labels[at : at + size], torch.from_numpy(C[at : at + size].reshape(-1))
-        left_out: list[tuple[int, ...]] = [(one,) for one in range(number)]
-        weight, target, scale = _problems(site, own, folds, left_out, class_weight)
-        penalty = scale / torch.where(strengths > 0, strengths, 1.0)[:, None].to(scale.device)
-        fitted = solve(site.matrix, weight, target, penalty, preconditioner=site.preconditioner)
-        logits = site.logits(fitted.coef, fitted.intercept).reshape(len(own), number, -1).cpu().numpy()
-        out.append(_of_own_fold(logits, site, folds, own))
-    return np.concatenate(out)
+    left_out: list[tuple[int, ...]] = [(one,) for one in range(number)]
+    out = np.full(labels.shape, math.nan)
+    for own, kept in _scopes(labels):
+        part = site.within(kept)
+        size = max(1, ELEMENTS // (number * max(1, len(part))))
+        for at in range(0, len(own), size):
+            some = own[at : at + size]
+            values = labels[np.ix_(some, kept)]
+            weight, target, scale = _problems(part, values, folds[kept], left_out, class_weight)
+            strengths = torch.from_numpy(C[some].reshape(-1)).to(scale)
+            # The penalties differ from problem to problem, so this is no path.
+            fitted = at_strengths(part.matrix, weight, target, scale, strengths, part.preconditioner)
+            logits = part.logits(fitted.coef, fitted.intercept).reshape(len(some), number, -1).cpu().numpy()
+            out[np.ix_(some, np.flatnonzero(kept))] = logits[:, folds[kept], part.inverse]
+    return out
 
 
 def inner_pairs(number: int, inner: int) -> list[tuple[int, ...]]:
@@ -115,28 +128,22 @@ def inner_pairs(number: int, inner: int) -> list[tuple[int, ...]]:
 def _problems(
     site: SiteMatrix, labels: np.ndarray, folds: np.ndarray, left_out: list[tuple[int, ...]], class_weight: ClassWeight
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Weights, targets and column scales of (label x left-out folds), labels outermost."""
+    """Weights, targets and column scales of (label x left-out folds), labels outermost; every label applies."""
     trains = np.stack([~np.isin(folds, out) for out in left_out]).astype(float)
-    weights, targets, scales = [], [], []
-    shared: Tensor | None = None
+    total = site.totals(trains)
+    scale = site.scales(total)
+    weights, targets = [], []
     for label in labels:
-        known = ~np.isnan(label)
-        positive = np.where(known, label, 0.0)
-        total, above = site.totals(trains * known), site.totals(trains * positive)
-        if not known.all():
-            scale = site.scales(total)
-        else:
-            scale = shared = site.scales(total) if shared is None else shared
+        own, above = total, site.totals(trains * label)
         if class_weight is not None:
-            for row in range(len(left_out)):
-                sides = torch.stack([above[row].sum(), total[row].sum() - above[row].sum()])
-                one, zero = class_factors(torch.tensor([1.0, 0.0]).to(sides), sides, class_weight).tolist()
-                total[row] = one * above[row] + zero * (total[row] - above[row])
-                above[row] *= one
-        weights.append(total)
+            sides = torch.stack([above.sum(1), total.sum(1) - above.sum(1)], dim=1)
+            kinds = torch.tensor([1.0, 0.0]).to(sides)
+            factors = torch.stack([class_factors(kinds, side, class_weight) for side in sides])
+            above = factors[:, :1] * above
+            own = above + factors[:, 1:] * (total - site.totals(trains * label))
+        weights.append(own)
         targets.append(above)
-        scales.append(scale)
-    return torch.cat(weights), torch.cat(targets), torch.cat(scales)
+    return torch.cat(weights), torch.cat(targets), scale.repeat(len(labels), 1)
 
 
 def _batch(
@@ -159,7 +166,7 @@ def _batch(
         for outer in range(number):
             chosen[at, outer], inner[at, outer] = _choose(logits[:, at], cells[at], left_out, outer)
     place = np.arange(many)[:, None], np.arange(number)[None, :]
-    scores = _of_own_fold(logits[chosen, place[0], place[1]], site, folds, labels)
+    scores = logits[chosen, place[0], place[1]][:, folds, site.inverse]
     pick = (place[0] * len(left_out) + place[1]).reshape(-1)
     coef = torch.stack([fits[c].coef[p] for c, p in zip(chosen.reshape(-1), pick, strict=True)])
     intercept = torch.stack([fits[c].intercept[p] for c, p in zip(chosen.reshape(-1), pick, strict=True)])
@@ -208,7 +215,15 @@ def _area(z: np.ndarray, above: np.ndarray, below: np.ndarray) -> float:
     return float((up * (np.cumsum(down) - down / 2)).sum() / (up.sum() * down.sum()))
 
 
-def _of_own_fold(logits: np.ndarray, site: SiteMatrix, folds: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """From [label, fold, distinct row] the score of each row by the fit without its fold; NaN outside the label."""
-    own = logits[:, folds, site.inverse].astype(float)
-    return np.where(np.isnan(labels), math.nan, own)
+def _scopes(labels: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Numbers of the labels that apply to the same rows, and these rows.
+
+    Labels of one scope are fit together on their rows alone: rows that do not count would make the matrix longer and
+    its curvature that of other problems.
+    """
+    known = ~np.isnan(labels)
+    groups: dict[bytes, list[int]] = {}
+    for at, own in enumerate(known):
+        if own.any():
+            groups.setdefault(own.tobytes(), []).append(at)
+    return [(np.array(members), known[members[0]]) for members in groups.values()]

@@ -132,6 +132,27 @@ def path(
     return [found[at] for at in range(len(C))]
 
 
+def at_strengths(
+    matrix: Float[Tensor, "row d"],
+    weight: Float[Tensor, "problem row"],
+    target: Float[Tensor, "problem row"],
+    scale: Float[Tensor, "problem d"],
+    C: Float[Tensor, "problem"],
+    preconditioner: Preconditioner | None = None,
+) -> Solution:
+    """As :func:`path`, but with one strength for each problem; a strength that is NaN counts as 1."""
+    strengths = C.nan_to_num(1.0)
+    if len(matrix) >= matrix.shape[1]:
+        return solve(matrix, weight, target, scale / strengths[:, None], preconditioner=preconditioner)
+    kept: list[Solution | None] = [None] * len(weight)
+    for strength in strengths.unique():
+        own = (strengths == strength).nonzero()[:, 0]
+        found = path(matrix, weight[own], target[own], scale[own], np.array([float(strength)]))[0]
+        for place, at in enumerate(own.tolist()):
+            kept[at] = found.part(slice(place, place + 1))
+    return Solution.join([one for one in kept if one is not None])
+
+
 def _wide_path(
     matrix: Tensor, weight: Tensor, target: Tensor, scale: Tensor, C: np.ndarray, tolerance: float
 ) -> list[Solution]:

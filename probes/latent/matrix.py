@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 from probes.latent.preconditioner import Preconditioner
@@ -41,21 +41,23 @@ class SiteMatrix:
             raise ValueError(f"row {bad} of the activations is not finite; leave it out")
         first, inverse = distinct(given.cpu().numpy())
         counts = torch.from_numpy(np.bincount(inverse, minlength=len(first)).astype(float))
-        kept = given[torch.from_numpy(first)]
-        share = counts / counts.sum().clamp_min(1)
-        wide = kept.double()
-        mean = share @ wide
-        wide -= mean
-        spread = (share @ wide**2).sqrt()
-        # Rounding leaves a constant column a spread of about 1e-8 of its size.
-        scale = torch.where(spread > 1e-7 * mean.abs(), spread, 1.0)
-        matrix = torch.where(spread > 1e-7 * mean.abs(), wide / scale, 0.0).float()
+        matrix, mean, scale = _standardised(given[torch.from_numpy(first)].cpu(), counts)
         return cls(matrix if device is None else matrix.to(device), inverse, mean, scale)
 
+    def within(self, kept: Bool[np.ndarray, "row"]) -> SiteMatrix:
+        """The same for some of the rows only, standardised over them."""
+        if kept.all():
+            return self
+        used, inverse = np.unique(self.inverse[kept], return_inverse=True)
+        counts = torch.from_numpy(np.bincount(inverse, minlength=len(used)).astype(float)).to(self.matrix.device)
+        part = self.matrix[torch.from_numpy(used).to(self.matrix.device)]
+        matrix, mean, scale = _standardised(part, counts)
+        return SiteMatrix(matrix, inverse, self.mean + mean.cpu() * self.scale, scale.cpu() * self.scale)
+
     @cached_property
-    def preconditioner(self) -> Preconditioner:
-        """Shared by all fits on this matrix."""
-        return Preconditioner(self.matrix)
+    def preconditioner(self) -> Preconditioner | None:
+        """Shared by all fits on this matrix; None with fewer rows than columns, where each scale has its own."""
+        return Preconditioner(self.matrix) if len(self) >= len(self.mean) else None
 
     def __len__(self) -> int:
         return len(self.matrix)
@@ -96,6 +98,18 @@ def whole(site: Any) -> torch.Tensor:
     if isinstance(site, torch.Tensor):
         return site
     return site.torch() if hasattr(site, "torch") else torch.as_tensor(np.asarray(site))
+
+
+def _standardised(rows: Tensor, counts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    share = counts / counts.sum().clamp_min(1)
+    wide = rows.double()
+    mean = share @ wide
+    wide -= mean
+    spread = (share @ wide**2).sqrt()
+    # Rounding leaves a constant column a spread of about 1e-8 of its size.
+    varies = spread > 1e-7 * mean.abs()
+    scale = torch.where(varies, spread, 1.0)
+    return torch.where(varies, wide / scale, 0.0).float(), mean, scale
 
 
 def distinct(rows: Float[np.ndarray, "row d"]) -> tuple[Int[np.ndarray, "distinct"], Int[np.ndarray, "row"]]:

@@ -18,6 +18,7 @@ What it does not show: anything about held-out rows; this is an optimiser.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -51,6 +52,13 @@ class Solution:
         """The optima of some of the problems (``products`` still counts all)."""
         kept = (self.coef[problems], self.intercept[problems], self.objective[problems], self.converged[problems])
         return Solution(*kept, self.products)
+
+    @staticmethod
+    def join(parts: Sequence[Solution]) -> Solution:
+        """One batch of several, in their order."""
+        names = ("coef", "intercept", "objective", "converged")
+        coef, intercept, objective, converged = (torch.cat([getattr(one, name) for one in parts]) for name in names)
+        return Solution(coef, intercept, objective, converged, parts[0].products)
 
 
 def solve(

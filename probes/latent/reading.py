@@ -110,7 +110,7 @@ def probe_site(
     acts: Mapping[str, Any],
     *,
     twin: Mapping[str, Any] | None,
-    types: Shaped[np.ndarray, "row"] | None,
+    types: Sequence[Shaped[np.ndarray, "row"]],
     controls: bool,
 ) -> tuple[CrossFit, list[dict[str, Any]]]:
     """The fits of all labels at one site, and a line of the table for each label.
@@ -142,14 +142,12 @@ def probe_site(
     return fitted, lines
 
 
-def _controls(setup: Question, site: SiteMatrix, fitted: CrossFit, types: np.ndarray | None) -> dict[str, np.ndarray]:
+def _controls(
+    setup: Question, site: SiteMatrix, fitted: CrossFit, types: Sequence[np.ndarray]
+) -> dict[str, np.ndarray]:
     """AUROC of the same probe, at the same strengths, on shuffled labels and on the control task."""
     mixed = [shuffled(own, seed=setup.seed, name=label) for own, label in zip(setup.values, setup.names)]
-    nothing = np.full(setup.values.shape[1], math.nan)
-    tasks = [
-        nothing if types is None else control_label(own, types, seed=setup.seed, name=label)
-        for own, label in zip(setup.values, setup.names)
-    ]
+    tasks = [control_label(own, types, seed=setup.seed, name=label) for own, label in zip(setup.values, setup.names)]
     others = np.stack(mixed + tasks)
     read = setup.refit(site, others, np.concatenate([fitted.C, fitted.C]))
     areas = np.array([within_folds(z, y, setup.folds) for z, y in zip(read, others)])

@@ -25,7 +25,7 @@ from jaxtyping import Float, Int
 
 from hooks.rollouts import Rollouts
 from hooks.sites import Site
-from probes.latent.controls import last_tokens, position_features, token_features
+from probes.latent.controls import last_tokens, position_features, suffixes, token_features
 from probes.latent.crossfit import CrossFit
 from probes.latent.labels import Labels, label_table, score_table
 from probes.latent.logistic import STRENGTHS, ClassWeight
@@ -115,7 +115,7 @@ def sweep(
         controls: also fit shuffled labels, the control task and the baselines.
         tokens: the rollouts the rows come from, or each row's last token ids, for the bag-of-tokens baseline; by
             default the column ``id`` of ``acts.rows``, the last token alone.
-        control_types: the types of the control task, one a row; by default the column ``id``.
+        control_types: the types of the control task, one a row; by default the last few of ``tokens``.
         ceiling: scores of the best possible reader, a column for each label that has one.
         twin: activations of a randomly initialised twin at the same rows.
         n_boot: bootstrap draws over problems.
@@ -136,8 +136,9 @@ def sweep(
     codes, parts = _grouping(rows, groups, split, folds, n_rows, seed)
     strengths = np.asarray(C, dtype=float)
     setup = Question(label_names, values, codes, parts, strengths, inner, class_weight, n_boot, seed, device)
-    baselines = _baseline_features(rows, tokens, n_rows) if controls else {}
-    types = _types(rows, control_types, n_rows) if controls else None
+    last = _tokens(rows, tokens, n_rows) if controls else None
+    baselines = _baseline_features(rows, last, n_rows) if controls else {}
+    types = _types(control_types, last, n_rows)
     total, done = len(names) + len(baselines), 0
     readers = {}
     for name, features in baselines.items():
@@ -162,7 +163,7 @@ def sweep(
     made = manifest(
         what="sweep", activations=dict(getattr(acts, "manifest", {}) or {}), C=[float(c) for c in C], inner=inner,
         folds=int(setup.folds.max()) + 1, class_weight=str(class_weight), n_boot=n_boot, seed=seed,
-        baselines=sorted(baselines), control_types=None if types is None else len(np.unique(types)),
+        baselines=sorted(baselines),
     )  # fmt: skip
     scores = np.stack([fit.scores for fit in fits]).astype(np.float32)
     return Sweep(frame, selected, scores, tuple(names), label_names, setup.folds, manifest=made)
@@ -183,25 +184,29 @@ def _grouping(
     return codes, given
 
 
-def _baseline_features(rows: pd.DataFrame, tokens: Any, n_rows: int) -> dict[str, np.ndarray]:
-    out = dict(position_features(rows)) if len(rows) == n_rows else {}
+def _tokens(rows: pd.DataFrame, tokens: Any, n_rows: int) -> Sequence[Any] | None:
+    """Each row's last token ids, as far as they are known."""
     if isinstance(tokens, Rollouts):
         tokens = last_tokens(tokens, rows)
     elif tokens is None and "id" in rows:
         tokens = rows["id"].tolist()
+    if tokens is not None and len(tokens) != n_rows:
+        raise ValueError(f"tokens were given for {len(tokens)} rows of {n_rows}")
+    return tokens
+
+
+def _baseline_features(rows: pd.DataFrame, tokens: Sequence[Any] | None, n_rows: int) -> dict[str, np.ndarray]:
+    out = dict(position_features(rows)) if len(rows) == n_rows else {}
     if tokens is not None:
-        if len(tokens) != n_rows:
-            raise ValueError(f"tokens were given for {len(tokens)} rows of {n_rows}")
         out["tokens"] = token_features(tokens)
     # A feature that never varies cannot rank anything and would be reported as a baseline of one half.
     return {name: features for name, features in out.items() if features.size and np.ptp(features, axis=0).any()}
 
 
-def _types(rows: pd.DataFrame, control_types: Column | None, n_rows: int) -> np.ndarray | None:
-    given: Iterable[Any] | None = control_types if control_types is not None else rows.get("id")
-    if given is None:
-        return None
-    types = np.array([str(one) for one in given])
+def _types(control_types: Column | None, tokens: Sequence[Any] | None, n_rows: int) -> list[np.ndarray]:
+    if control_types is None:
+        return [] if tokens is None else suffixes(tokens)
+    types = np.array([str(one) for one in control_types])
     if len(types) != n_rows:
         raise ValueError(f"control types were given for {len(types)} rows of {n_rows}")
-    return types
+    return [types]

@@ -4,7 +4,7 @@ import pytest
 from sklearn.metrics import average_precision_score, balanced_accuracy_score, brier_score_loss
 
 from hooks.rollouts import Rollouts
-from probes.latent.controls import control_label, last_tokens, position_features, shuffled, token_features
+from probes.latent.controls import control_label, last_tokens, position_features, shuffled, suffixes, token_features
 from probes.latent.labels import label_table, score_table
 from probes.latent.quality import calibration_error, quality
 
@@ -22,13 +22,21 @@ def test_shuffling_keeps_counts_and_missing_rows():
 def test_control_task_depends_on_the_type_alone():
     rng = np.random.default_rng(0)
     types, label = rng.integers(0, 30, size=2000), (rng.random(2000) < 0.2).astype(float)
-    control = control_label(label, types, seed=0, name="a")
+    control = control_label(label, [types % 5, types], seed=0, name="a")
     for kind in range(30):
         assert len(np.unique(control[types == kind])) == 1
     assert abs(control.mean() - 0.2) < 0.05
-    assert np.isnan(control_label(label, types % 3, seed=0, name="a")).all()
-    everything = control_label(np.ones(2000), types, seed=0, name="a")
+    assert np.isnan(control_label(label, [types % 3], seed=0, name="a")).all()
+    everything = control_label(np.ones(2000), [types], seed=0, name="a")
     assert 0 < everything.mean() < 1
+    assert np.isnan(control_label(label, [], seed=0, name="a")).all()
+
+
+def test_suffixes_grow():
+    one, two = suffixes([[1, 2], [3, 2], [2]], longest=2)
+    assert list(one) == ["2", "2", "2"]
+    assert list(two) == ["1 2", "3 2", "2"]
+    assert list(suffixes([4, 5])[0]) == ["4", "5"]
 
 
 def test_position_and_length_features():
