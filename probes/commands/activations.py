@@ -1,0 +1,112 @@
+"""``whenlens capture``, ``score`` and ``store``: activations and per-token comparisons of both models."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from probes.commands.terminal import Json, app, bar, read_texts, say_json, stop
+
+store_app = typer.Typer(help="Activation stores: what is in one, and whether it is whole.")
+app.add_typer(store_app, name="store")
+
+
+@app.command(epilog="Example: whenlens capture organism:latent runs/latent/rollouts/base_greedy.parquet --store acts")
+def capture(
+    pair: Annotated[str, typer.Argument(help="A shipped organism, or the base checkpoint.")],
+    texts: Annotated[Path, typer.Argument(help="Rollouts: parquet, JSONL, inspect-ai or lm-eval samples.")],
+    store: Annotated[Path, typer.Option(help="Folder of the activation store; the same call goes on with it.")],
+    rl: Annotated[str | None, typer.Option(help="Tuned checkpoint, or a LoRA folder.")] = None,
+    sites: Annotated[str, typer.Option(help="Sites, for instance resid_post.* or attn_out.3.")] = "resid_post.*",
+    positions: Annotated[str, typer.Option(help="all, prompt, last_prompt, generated, completion, every:4, …")] = "all",
+    reduce: Annotated[str | None, typer.Option(help="mean or last: one row a span.")] = None,
+    shard: Annotated[str | None, typer.Option(help="i/n writes the i-th of n parts, for several processes.")] = None,
+    dtype: Annotated[str, typer.Option(help="Precision of the weights.")] = "auto",
+    device: Annotated[str, typer.Option(help="Device of both models.")] = "auto",
+    json_: Json = False,
+) -> None:
+    """Write activations of both models over the same texts to disk."""
+    from hooks import Pair
+    from hooks.capture import capture as run
+
+    both = Pair.load(pair, rl, dtype=dtype, device=device)
+    part = None
+    if shard is not None:
+        numbers = shard.split("/")
+        if len(numbers) != 2 or not all(number.isdigit() for number in numbers):
+            stop(f"--shard is i/n, such as 1/4, not {shard!r}.")
+        part = (int(numbers[0]), int(numbers[1]))
+    how: Any = reduce
+    if how not in (None, "mean", "last"):
+        stop(f"--reduce is mean or last, not {how!r}.")
+    with bar("tokens read", quiet=json_) as move:
+        run(both, read_texts(texts, both.base), sites=sites, positions=positions, reduce=how, store=store, shard=part,
+            progress=move)  # fmt: skip
+    _describe(store, json_)
+
+
+@app.command(
+    epilog="Example: whenlens score organism:latent runs/latent/rollouts/rl_greedy.parquet --out tokens.parquet"
+)
+def score(
+    pair: Annotated[str, typer.Argument(help="A shipped organism, or the base checkpoint.")],
+    texts: Annotated[Path, typer.Argument(help="Rollouts: parquet, JSONL, inspect-ai or lm-eval samples.")],
+    out: Annotated[Path, typer.Option(help="Parquet file of the token table.")],
+    rl: Annotated[str | None, typer.Option(help="Tuned checkpoint, or a LoRA folder.")] = None,
+    top_p: Annotated[float, typer.Option(help="Truncate the distributions that divergences are taken of.")] = 1.0,
+    top_k: Annotated[int, typer.Option(help="First choices that the overlap compares.")] = 10,
+    dtype: Annotated[str, typer.Option(help="Precision of the weights.")] = "auto",
+    device: Annotated[str, typer.Option(help="Device of both models.")] = "auto",
+    json_: Json = False,
+) -> None:
+    """Let both models read the same texts and compare them at every token."""
+    from hooks import Pair
+    from hooks.score import score as run
+    from hooks.summaries import near_zero_share, shift_classes, top_entropy_overlap
+
+    both = Pair.load(pair, rl, dtype=dtype, device=device)
+    with bar("tokens read", quiet=json_) as move:
+        table = run(both, read_texts(texts, both.base), top_p=top_p, top_k=top_k, progress=move)
+    table.save(out)
+    found = {
+        name: measure(table).to_dict("records")[0]
+        for name, measure in (
+            ("shift", shift_classes), ("near_zero_js", near_zero_share), ("top_entropy", top_entropy_overlap)
+        )
+    }  # fmt: skip
+    if json_:
+        say_json({"out": str(out), "tokens": len(table), **found})
+        return
+    typer.echo(f"{table}\nOne run: {found}\nToken table: {out}")
+
+
+@store_app.command("describe", epilog="Example: whenlens store describe acts")
+def store_describe(path: Annotated[Path, typer.Argument(help="Folder of a store.")], json_: Json = False) -> None:
+    """Say what an activation store holds."""
+    _describe(path, json_)
+
+
+@store_app.command("verify", epilog="Example: whenlens store verify acts")
+def store_verify(path: Annotated[Path, typer.Argument(help="Folder of a store.")], json_: Json = False) -> None:
+    """Read every shard and compare it with its hash; exit code 1 where one is damaged."""
+    from hooks.store import ActivationStore
+
+    damaged = ActivationStore.open(path).verify()
+    if json_:
+        say_json({"damaged": damaged.to_dict("records")})
+    else:
+        typer.echo("\n".join(damaged["what"]) or f"{path}: every shard is whole.")
+    if len(damaged):
+        raise typer.Exit(1)
+
+
+def _describe(path: Path, as_json: bool) -> None:
+    from hooks.store import ActivationStore
+
+    told = ActivationStore.open(path).describe()
+    if as_json:
+        say_json(told.to_dict("records"))
+        return
+    typer.echo(told.to_string(index=False))

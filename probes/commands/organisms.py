@@ -1,0 +1,83 @@
+"""``whenlens organisms``: the shipped pairs, how they were made, and how to make them again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from probes.commands.terminal import Json, app, say_json, stop
+
+organisms_app = typer.Typer(help="Small base→RL pairs that ship with the package, with known answers.")
+app.add_typer(organisms_app, name="organisms")
+
+
+@organisms_app.command("list", epilog="Example: whenlens organisms list")
+def organisms_list(json_: Json = False) -> None:
+    """Name the shipped pairs and what is true of each."""
+    from hooks.organisms import ORGANISMS
+
+    if json_:
+        say_json([{"name": o.name, "truth": o.truth, "members": o.members} for o in ORGANISMS.values()])
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("organism", "truth", "members")
+    for organism in ORGANISMS.values():
+        table.add_row(organism.name, organism.truth, ", ".join(organism.members))
+    Console().print(table)
+
+
+@organisms_app.command("describe", epilog="Example: whenlens organisms describe latent")
+def organisms_describe(name: Annotated[str, typer.Argument(help="Name of an organism.")], json_: Json = False) -> None:
+    """Say how an organism was made: method, seed, mixture, steps, curve."""
+    from hooks.organisms import ORGANISMS
+
+    if name not in ORGANISMS:
+        stop(f"There is no organism {name!r}; the package ships {', '.join(ORGANISMS)}.")
+    organism = ORGANISMS[name]
+    records = {member: organism.manifest(member) for member in organism.members}
+    if json_:
+        say_json({"name": name, "truth": organism.truth, "members": records})
+        return
+    typer.echo(f"{name}: {organism.truth}")
+    for member, record in records.items():
+        curve = record.get("reward_curve") or record.get("loss") or []
+        ends = f", {'reward' if 'reward_curve' in record else 'loss'} {curve[0]:.2f} → {curve[-1]:.2f}" if curve else ""
+        start = record["start"] or "random weights"
+        steps = record.get("step", record["steps"])
+        typer.echo(f"  {member}: {record['method']} from {start}, seed {record['seed']}, {steps} steps{ends}")
+
+
+@organisms_app.command("train", epilog="Example: whenlens organisms train latent --out runs/organisms")
+def organisms_train(
+    name: Annotated[str, typer.Argument(help="Name of an organism.")],
+    out: Annotated[Path, typer.Option(help="Folder for the weights; members that are there are kept.")],
+    shrink: Annotated[int, typer.Option(help="Divide all numbers of steps, for a rehearsal.")] = 1,
+) -> None:
+    """Rebuild an organism from nothing."""
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    from hooks.organisms.recipes import build
+
+    columns = (
+        "{task.description}",
+        BarColumn(),
+        "{task.completed}/{task.total}",
+        TextColumn("{task.fields[value]:.3f}"),
+    )
+    with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn()) as bars:
+        tasks: dict[str, Any] = {}
+
+        def tell(member: str, done: int, total: int, value: float) -> None:
+            if member not in tasks:
+                tasks[member] = bars.add_task(member, total=total, value=value)
+            bars.update(tasks[member], completed=done, value=value)
+
+        try:
+            build(name, out, shrink=shrink, progress=tell)
+        except (ValueError, ModuleNotFoundError) as error:
+            stop(str(error))
+    typer.echo(f"Organism {name}: {out / name}")
