@@ -7,6 +7,9 @@ Sequences are batched by length, read by the bare Hugging Face tree with fused a
 the device; the forward ends with the last wanted layer and no logits are computed.  Rows come in the order of the data,
 whatever the batches were, and equal TransformerLens' ``run_with_cache`` on unpadded input to rounding.
 
+Inside ``with steering.on(model)`` the activations are the steered ones, at positions that count from each text's own
+prompt, a dose a row being a dose a text; such rows stay in memory, since a store could not tell them from clean ones.
+
 An activation is what the network computed at a place; that it can be read there does not show that anything uses it.
 """
 
@@ -33,6 +36,7 @@ from hooks.rows import Reduce, Selection, select_rows
 from hooks.sequences import Sequences
 from hooks.shards import ShardWriter
 from hooks.sites import Site, expand_sites
+from hooks.standing import standing
 from hooks.store import ActivationStore
 from hooks.tap import Cut, Tap, Transit, site_width
 
@@ -179,7 +183,7 @@ def _to_memory(request: _Request, count: _Counter) -> dict[str, Activations]:
     every = np.arange(len(request.sequences))
     for name, model in request.models.items():
         tensors = {
-            site: torch.empty(request.selection.n_rows, width, dtype=request.dtypes[name])
+            site: _room(request.selection.n_rows, width, request.dtypes[name])
             for site, width in request.widths(name).items()
         }
         _run(request, name, every, request.sites[name], partial(_into_memory, tensors), count)
@@ -195,6 +199,16 @@ def _to_memory(request: _Request, count: _Counter) -> dict[str, Activations]:
     return out
 
 
+def _room(rows: int, width: int, dtype: torch.dtype) -> Tensor:
+    """Memory for one site.
+
+    NumPy asks the kernel for large pages; touching a fresh gigabyte is then several times cheaper.
+    """
+    # One byte at least: nothing at all cannot be viewed as numbers.
+    raw = np.empty(max(1, rows * width) * dtype.itemsize, dtype=np.uint8)
+    return torch.from_numpy(raw).view(dtype)[: rows * width].reshape(rows, width)
+
+
 def _to_disk(request: _Request, ledger: Ledger, part: range, count: _Counter) -> None:
     bounds, first_rows = ledger.sequence_bounds, ledger.row_bounds
     with ledger.locked(list(request.models), part):
@@ -207,7 +221,8 @@ def _to_disk(request: _Request, ledger: Ledger, part: range, count: _Counter) ->
                     continue
                 with ledger.writers(name, number, missing) as writers:
                     wanted = [site for site in request.sites[name] if str(site) in writers]
-                    _run(request, name, members, wanted, partial(_into_shards, writers, first_rows[number]), count)
+                    into = partial(_into_shards, writers, first_rows[number])
+                    _run(request, name, members, wanted, into, count, stored=True)
 
 
 def _into_memory(tensors: dict[str, Tensor], site: str, cut: Cut, block: Tensor) -> None:
@@ -220,7 +235,14 @@ def _into_shards(writers: dict[str, ShardWriter], first_row: int, site: str, cut
 
 
 def _run(
-    request: _Request, name: str, members: Int[np.ndarray, " _"], sites: Sequence[Site], put: Put, count: _Counter
+    request: _Request,
+    name: str,
+    members: Int[np.ndarray, " _"],
+    sites: Sequence[Site],
+    put: Put,
+    count: _Counter,
+    *,
+    stored: bool = False,
 ) -> None:
     """Read these sequences with one model and put their rows where they belong."""
     model, selection, dtype = request.models[name], request.selection, request.dtypes[name]
@@ -233,7 +255,10 @@ def _run(
         def receive(site: Site, activation: Tensor) -> None:
             transit.send(cut.take(activation, dtype), partial(put, str(site), cut))
 
-        tap.read(ids, receive)
+        lengths = request.sequences.lengths[batch].tolist()
+        prompts = [request.sequences.n_prompt[row] for row in batch]
+        with standing(batch.tolist(), prompts, lengths, stored=stored):
+            tap.read(ids, receive)
         count.add(int(request.sequences.lengths[batch].sum()))
 
     wanted = members[np.diff(selection.offsets)[members] > 0]

@@ -4,8 +4,9 @@ A round, for every row of a batch at once:
 
 1. *Draft.* The primary writes k tokens, each chosen from its logits with the random number of that position.
 2. *Judge.* The gate scores the k positions. A gate that looks at both models has the other read the draft in one
-   forward first; after any other gate the second author reads only in rows where the gate opened, and catches up on
-   whatever it has not read. Each open position gets the second author's token, chosen with the same random number.
+   forward first. Any other gate is asked at every token, and the draft ends when enough rows wait at an open place;
+   the second author reads in those rows only, all at once, and catches up on whatever it has not read. Each open
+   position gets the second author's token, chosen with the same random number.
 3. *Cut.* Up to and with the first position where an open gate's token differs from the drafted one, everything is
    what step-by-step decoding would have written: every logit there was computed on exactly the text that stands. The
    rest is forgotten, row by row.
@@ -18,7 +19,7 @@ et al. 2023, arXiv 2211.17192) with a gate in place of the acceptance test.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -28,41 +29,20 @@ from torch import Tensor
 
 from hooks.gate import Sight
 from hooks.generate import Ending
-from hooks.judge import FACTS, Facts, Judge
+from hooks.judge import FACTS, Facts
 from hooks.ledger import Grid, Ledger, Settled
-from hooks.pace import Pace
 from hooks.placed import Placed
 from hooks.reader import Reader
 from hooks.requests import Row
 from hooks.sampling import choose, uniforms
-from hooks.sites import Site
+from hooks.setting import Setting
+from hooks.shift import PlacedShift, Shift
 from hooks.streams import stream
 
 BLOCK = 1 << 24
 """Logits of one model that are judged at a time."""
-
-
-@dataclass(frozen=True)
-class Setting:
-    """Who writes, who decides, and the options; checked by :func:`hooks.mix.mix`."""
-
-    primary: Any
-    other: Any
-    """The intervening model; None when neither gate nor second author asks for one."""
-    judge: Judge
-    cut: Callable[[Tensor], Tensor]
-    """Logits of either model to the ids that both have."""
-    max_new_tokens: int
-    seed: int
-    pace: Pace
-    site: Site | None = None
-    """Activation of the primary that the gate sees."""
-    strings: tuple[str, ...] = ()
-    """Stop strings."""
-    other_steering: Any = None
-    steering: Any = None
-    at_place: bool = False
-    """Whether ``steering`` acts at the open place alone, over a text that was read without it."""
+CACHED = 1 << 18
+"""The same on a CPU, where a dozen passes over what the cache holds cost half of those over what it does not."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +52,9 @@ class _Draft:
     token: Int[Tensor, "row draft"]
     logits: Float[Tensor, "row draft vocab"]
     hidden: Float[Tensor, "row draft d_model"] | None
+    other_hidden: Float[Tensor, "row draft d_other"] | None = None
+    start: int = 0
+    """Drafted tokens that stand before these."""
 
 
 @torch.no_grad()
@@ -91,7 +74,8 @@ class _Duet:
         self.n_prompt = np.array([len(row.ids) for row in rows])
         self.length = self.n_prompt.copy()
         self.ended = np.zeros(len(rows), dtype=bool)
-        self.ledger = Ledger(len(rows), setting.max_new_tokens)
+        self._sorted = {"sort": -1} if isinstance(setting.steering, Shift) else {}
+        self.ledger = Ledger(len(rows), setting.max_new_tokens, also=self._sorted)
         width = int(self.n_prompt.max()) + setting.max_new_tokens + self.pace.longest
         text = np.zeros((len(rows), width), dtype=np.int64)
         for at, row in enumerate(rows):
@@ -128,9 +112,11 @@ class _Duet:
         limits = self.n_prompt + setting.max_new_tokens - 1
         index, prompts = [row.index for row in rows], [row.ids for row in rows]
 
-        def placed(steering: Any, model: Any, last_only: bool = False) -> Placed | None:
+        def placed(steering: Any, model: Any, last_only: bool = False) -> Placed | PlacedShift | None:
             if steering is None:
                 return None
+            if isinstance(steering, Shift):
+                return PlacedShift(steering, model)
             return Placed(steering, model, index, self.n_prompt.tolist(), last_only=last_only)
 
         self.primary = Reader(setting.primary, limits, setting.cut)
@@ -158,50 +144,58 @@ class _Duet:
 
     def _round(self) -> None:
         room = self.n_prompt + self.setting.max_new_tokens - self.length
-        k = min(self.pace.length(), int(room[~self.ended].max()))
+        most = int(room[~self.ended].max())
+        longest = min(self.pace.length(rows=int((~self.ended).sum()), room=most), most)
         began = self.pace.now()
-        draft = self._draft(k)
-        drafted = self.pace.now()
+        draft, facts = self._draft(longest, room)
+        drafted, k = self.pace.now(), draft.token.shape[1]
         within = (np.arange(k) < room[:, None]) & ~self.ended[:, None]
         token = draft.token.cpu().numpy()
         # What stands behind an end of the draft is never taken, so no gate there is worth a consultation.
         within &= np.arange(k) <= _first(np.isin(token, self._eos))[:, None]
-        facts, opened = self._facts(draft, within)
-        read = self.pace.now() - drafted if self.reads_all or opened.any() else None
-        rows = len(self.live)
+        opened = self._opened(draft, facts, within)
+        reads = self.reads_all or opened.any()
         written, at_open, replaced = self._settle(token, within, facts, opened)
         self.pace.note(
-            k, rows=rows, written=written, opened=at_open, replaced=replaced, drafted_s=drafted - began, read_s=read
-        )
+            k, written=written, opened=at_open, replaced=replaced,
+            drafted_s=drafted - began, read_s=self.pace.now() - drafted if reads else None,
+        )  # fmt: skip
 
-    def _draft(self, k: int) -> _Draft:
-        """Let the primary write k tokens in every row."""
+    def _draft(self, k: int, room: Int[np.ndarray, "row"]) -> tuple[_Draft, dict[str, Grid]]:
+        """Let the primary write k tokens in every row, fewer if enough rows wait for the second author before that."""
         judge, token_u = self.judge, self._numbers("token", k)
+        facts = {name: np.full((len(room), k), blank) for name, blank in (FACTS | self._sorted).items()}
         tokens, logits, hidden = [], [], []
         at = self._there(self.length)[:, None]
+        going, waiting = ~self.ended, np.zeros(len(room), dtype=bool)
         for j in range(k):
-            out, seen = self.primary.read(self.text, self.length + j, last=1, site=self.setting.site)
+            # A row that is full is not read beyond its end, or the others would read their past again beside it.
+            upto = np.minimum(self.length + j, self.primary.limits)
+            out, seen = self.primary.read(self.text, upto, last=1, site=self.setting.site)
             u = None if token_u is None else token_u[:, j]
-            tokens.append(choose(out[:, 0], judge.temperature, judge.top_p, u))
-            self.text.scatter_(1, at + j, tokens[-1][:, None])
-            logits.append(out[:, 0])
+            tokens.append(choose(out[:, 0], judge.temperature, judge.top_p, u)[:, None])
+            self.text.scatter_(1, at + j, tokens[-1])
+            logits.append(out)
             if seen is not None:
-                hidden.append(seen[:, 0])
-        return _Draft(torch.stack(tokens, 1), torch.stack(logits, 1), torch.stack(hidden, 1) if hidden else None)
+                hidden.append(seen)
+            if self.reads_all:
+                continue
+            self._judge(_Draft(tokens[-1], out, seen, start=j), None, facts)
+            waiting |= going & (facts["gate_score"][:, j] > judge.gate.threshold)
+            going &= (room > j + 1) & ~np.isin(tokens[-1][:, 0].cpu().numpy(), self._eos)
+            if self.pace.enough(int(waiting.sum())) or not going.any():
+                break
+        draft = _Draft(torch.cat(tokens, 1), torch.cat(logits, 1), torch.cat(hidden, 1) if hidden else None)
+        return draft, {name: grid[:, : len(tokens)] for name, grid in facts.items()}
 
-    def _facts(self, draft: _Draft, within: Bool[np.ndarray, "row draft"]) -> tuple[dict[str, Grid], Grid]:
-        """What is known of the drafted positions, and at which of them the gate is open and was consulted."""
-        k, judge = draft.token.shape[1], self.judge
-        facts = {name: np.full(within.shape, blank) for name, blank in FACTS.items()}
-        other = None
-        if self.reads_all and self.other is not None:
-            other, _ = self.other.read(self.text, self.length + k - 1, last=k)
-        for rows in self._blocks(np.arange(len(self.live)), draft.logits):
-            sight = self._sight(draft, other, rows)
-            found = judge.first(sight, draft.token[rows].flatten())
-            if other is not None:
-                found |= self._second(draft, other[rows], None, rows, np.arange(k), sight.primary_logp)
-            _enter(facts, found, rows[:, None], np.arange(k))
+    def _opened(self, draft: _Draft, facts: dict[str, Grid], within: Bool[np.ndarray, "row draft"]) -> Grid:
+        """At which drafted positions the gate is open and the second author was asked; completes ``facts``."""
+        k, judge, other = draft.token.shape[1], self.judge, None
+        if self.reads_all:
+            if self.other is not None:
+                other, seen = self.other.read(self.text, self.length + k - 1, last=k, site=self.setting.other_site)
+                draft = replace(draft, other_hidden=seen)
+            self._judge(draft, other, facts)
         score = facts["gate_score"]
         if np.isnan(score[within]).any():
             raise ValueError(f"gate {judge.gate.name!r} gave a score that is not a number; a gate is open or closed")
@@ -209,57 +203,58 @@ class _Duet:
         if self.setting.at_place:
             # The steered reader leaves no keys behind, so only the first open place of a row can be looked at.
             opened &= np.arange(k) <= _first(opened)[:, None]
-        if judge.write == "steered" or other is None:
+        if opened.any() and (judge.write == "steered" or other is None):
             self._consult(facts, draft, opened)
-        return facts, opened
+        return opened
+
+    def _judge(self, draft: _Draft, other: Tensor | None, facts: dict[str, Grid]) -> None:
+        """Enter what the gate makes of the drafted positions, and what the other model does where it has read them."""
+        n, k = draft.token.shape
+        u = {name: self._numbers(name, k, draft.start) for name in ("gate", "token", "again")}
+        columns = np.arange(draft.start, draft.start + k)
+        for rows in self._blocks(n, k * draft.logits.shape[2]):
+            mine = {name: None if table is None else table[rows].flatten() for name, table in u.items()}
+            sight = self._sight(draft, other, rows, mine["gate"])
+            found = self.judge.first(sight, draft.token[rows].flatten())
+            if isinstance(self.setting.steering, Shift):
+                found["sort"] = self.setting.steering.sort(sight)
+            if other is not None:
+                found |= self.judge.second(
+                    sight.primary_logits, other=sight.other_logits, steered=None,
+                    token_u=mine["token"], again_u=mine["again"], sight=sight,
+                )  # fmt: skip
+            _enter(facts, found, np.arange(n)[rows, None], columns)
 
     def _consult(self, facts: dict[str, Grid], draft: _Draft, opened: Bool[np.ndarray, "row draft"]) -> None:
-        """Let the second author read the rows where a gate opened, and enter what it would write there."""
-        asked, k = np.flatnonzero(opened.any(axis=1)), draft.token.shape[1]
-        if not len(asked):
-            return
-        rows = None if len(asked) == len(self.live) else asked
-        other = steered = None
-        at = np.broadcast_to(np.arange(k), (len(asked), k))
-        if self.judge.asks_other and self.other is not None:
-            other, _ = self.other.read(self.text, self.length[asked] + k - 1, last=k, rows=rows)
-        if self.steered is not None and self.setting.at_place:
-            at = _first(opened)[asked][:, None]
-            self.steered.held[asked] = self.length[asked] + at[:, 0] - 1
-            steered, _ = self.steered.read(self.text, self.length[asked] + at[:, 0], last=1, rows=rows)
-        elif self.steered is not None:
-            steered, _ = self.steered.read(self.text, self.length[asked] + k - 1, last=k, rows=rows)
-        for part in self._blocks(np.arange(len(asked)), draft.logits):
-            found = self._second(
-                draft,
-                None if other is None else other[part],
-                None if steered is None else steered[part],
-                asked[part],
-                at[part],
-            )
-            _enter(facts, found, asked[part][:, None], at[part])
+        """Let the second author read the rows where a gate opened, and enter what it would write at those places."""
+        row, column = opened.nonzero()
+        asked, which = np.unique(row, return_inverse=True)
+        furthest = opened.shape[1] - 1 - opened[asked, ::-1].argmax(axis=1)
+        upto, back = self.length[asked] + furthest, furthest[which] - column
 
-    def _second(
-        self,
-        draft: _Draft,
-        other: Tensor | None,
-        steered: Tensor | None,
-        rows: Int[np.ndarray, "some"],
-        at: Int[np.ndarray, "..."],
-        primary_logp: Tensor | None = None,
-    ) -> Facts:
-        """What the second author would write at the places ``at`` of these rows, laid end to end."""
-        k = draft.token.shape[1]
-        where, columns = self._there(rows)[:, None], self._there(at)
-        u = {name: self._numbers(name, k) for name in ("token", "again")}
-        return self.judge.second(
-            draft.logits[where, columns].flatten(0, 1),
-            other=None if other is None else other.flatten(0, 1),
-            steered=None if steered is None else steered.flatten(0, 1),
-            token_u=None if u["token"] is None else u["token"][where, columns].flatten(),
-            again_u=None if u["again"] is None else u["again"][where, columns].flatten(),
-            primary_logp=primary_logp,
-        )
+        def look(reader: Reader) -> Tensor:
+            rows = None if len(asked) == len(self.live) else asked
+            return reader.read(self.text, upto, last=int(back.max()) + 1, rows=rows, chosen=(which, back))[0]
+
+        other = look(self.other) if self.judge.asks_other and self.other is not None else None
+        steered = None
+        if self.steered is not None:
+            if self.setting.at_place:
+                self.steered.held[asked] = upto - 1
+            if isinstance(self.steered.steering, PlacedShift):
+                self.steered.steering.aim(facts["sort"][row, column])
+            steered = look(self.steered)
+        u = {name: self._numbers(name, opened.shape[1]) for name in ("token", "again")}
+        for part in self._blocks(len(row), draft.logits.shape[2]):
+            here = self._there(row[part]), self._there(column[part])
+            found = self.judge.second(
+                draft.logits[here],
+                other=None if other is None else other[part],
+                steered=None if steered is None else steered[part],
+                token_u=None if u["token"] is None else u["token"][here],
+                again_u=None if u["again"] is None else u["again"][here],
+            )
+            _enter(facts, found, row[part], column[part])
 
     def _settle(
         self, token: Grid, within: Bool[np.ndarray, "row draft"], facts: dict[str, Grid], opened: Grid
@@ -326,42 +321,44 @@ class _Duet:
             if reader is not None:
                 reader.keep(stay, there)
 
-    def _sight(self, draft: _Draft, other: Tensor | None, rows: Int[np.ndarray, "some"]) -> Sight:
+    def _sight(self, draft: _Draft, other: Tensor | None, rows: slice, gate_u: Tensor | None) -> Sight:
         """What the gate may see of these rows' drafted positions, laid end to end."""
-        k, there = draft.token.shape[1], self._there(rows)
-        columns = torch.arange(k, device=self.device)
-        length, n_prompt = self._there(self.length[rows])[:, None], self._there(self.n_prompt[rows])[:, None]
+        k, first = draft.token.shape[1], rows.start
+        length, n_prompt = self.length[rows, None] + np.arange(draft.start, draft.start + k), self.n_prompt[rows, None]
+
+        def flat(values: Tensor | None) -> Tensor | None:
+            return None if values is None else values[rows].flatten(0, 1)
 
         def context(position: int) -> list[int]:
-            row = int(rows[position // k])
-            said: list[int] = self.text[row, self.n_prompt[row] : self.length[row] + position % k].tolist()
+            row = first + position // k
+            said: list[int] = self.text[row, self.n_prompt[row] : length[position // k, position % k]].tolist()
             return said
 
-        gate_u = self._numbers("gate", k)
         assert gate_u is not None
         return Sight(
-            primary_logits=draft.logits[there].flatten(0, 1),
-            other_logits=None if other is None else other[there].flatten(0, 1),
-            index=(length - n_prompt + columns).flatten(),
-            uniform=gate_u[there].flatten(),
-            hidden=None if draft.hidden is None else draft.hidden[there].flatten(0, 1),
-            last_ids=self.text[there].gather(1, length - 1 + columns).flatten(),
+            primary_logits=draft.logits[rows].flatten(0, 1),
+            other_logits=flat(other),
+            index=self._there((length - n_prompt).flatten()),
+            uniform=gate_u,
+            hidden=flat(draft.hidden),
+            last_ids=self.text[rows].gather(1, self._there(length - 1)).flatten(),
             row=self._there(np.repeat(self.live[rows], k)),
             samples=self.samples,
             context=context,
+            other_hidden=flat(draft.other_hidden),
         )
 
-    def _numbers(self, name: str, k: int) -> Float[Tensor, "row draft"] | None:
-        """The random numbers of the next k tokens; behind the last token any number will do."""
+    def _numbers(self, name: str, k: int, start: int = 0) -> Float[Tensor, "row draft"] | None:
+        """The random numbers of k tokens, ``start`` from now; behind the last token any number will do."""
         if name not in self.u:
             return None
-        index = (self.length - self.n_prompt)[:, None] + np.arange(k)
+        index = (self.length - self.n_prompt)[:, None] + np.arange(start, start + k)
         return self.u[name].gather(1, self._there(index.clip(max=self.setting.max_new_tokens - 1)))
 
-    def _blocks(self, rows: Int[np.ndarray, "some"], logits: Float[Tensor, "row draft vocab"]) -> list[np.ndarray]:
-        """Rows in portions whose logits fit a bounded scratch space."""
-        size = max(1, BLOCK // (logits.shape[1] * logits.shape[2]))
-        return [rows[start : start + size] for start in range(0, len(rows), size)]
+    def _blocks(self, n: int, each: int) -> list[slice]:
+        """Portions of ``n`` things of ``each`` logits that fit a bounded scratch space."""
+        size = max(1, (CACHED if self.device.type == "cpu" else BLOCK) // each)
+        return [slice(start, min(n, start + size)) for start in range(0, n, size)]
 
     def _there(self, values: np.ndarray) -> Tensor:
         return torch.as_tensor(values, device=self.device)

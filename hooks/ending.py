@@ -71,18 +71,25 @@ class Ends:
         return not bool(self.ended.all())
 
     def note(self, ids: Int[Tensor, "row new"], live: Int[Tensor, "live"], t: int) -> bool:
-        """Look for ends among the tokens written since the last look, up to ``t``; False when it is not yet time."""
-        if (t + 1) % self.stride and t + 1 < self.ending.max_new_tokens:
+        """Look for ends among the tokens written since the last look, up to ``t``; whether one was found."""
+        last = t + 1 >= self.ending.max_new_tokens
+        if (t + 1) % self.stride and not last:
             return False
         start, self.checked = self.checked, t + 1
         asked = live
-        if not self.ending.strings and t + 1 < self.ending.max_new_tokens:
-            asked = live[torch.isin(ids[live, start : t + 1], self.eos).any(dim=1)]
+        if not self.ending.strings and not last:
+            written = ids[:, start : t + 1]
+            met = written == self.eos if self.eos.numel() == 1 else torch.isin(written, self.eos)
+            if not bool(met.any()):
+                return False
+            asked = live[met.any(dim=1)[live]]
+        found = False
         for row in asked.tolist():
             if self.at[row] is None:
                 self.at[row] = self.ending.place(ids[row, : t + 1].tolist(), self.tokenizer, start)
                 self.ended[row] = self.at[row] is not None
-        return True
+                found = found or self.at[row] is not None
+        return found
 
     def written(self, ids: list[list[int]], logp: list[list[float]]) -> list[Written]:
         """The finished rows."""

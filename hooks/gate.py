@@ -57,6 +57,8 @@ class Sight:
     """Problem and sample of every row of the batch."""
     context: Callable[[int], list[int]] | None = None
     """The new tokens that stand before a position (an entry of this object's axis), prompt left out."""
+    other_hidden: Float[Tensor, "position d_other"] | None = None
+    """The other model's activation at the site that a :class:`hooks.shift.Shift` names; None where none is named."""
 
     @cached_property
     def primary_logp(self) -> Float[Tensor, "position vocab"]:
@@ -73,6 +75,11 @@ class Sight:
         if self.other_logits is None:
             raise ValueError('this gate looks at the other model: build it with needs="both"')
         return log_probs(self.other_logits)
+
+    @cached_property
+    def primary_entropy(self) -> Float[Tensor, "position"]:
+        """Entropy of the primary, nats."""
+        return entropy_of(self.primary_logp)
 
     @cached_property
     def js(self) -> Float[Tensor, "position"]:
@@ -152,7 +159,7 @@ def disagreement() -> Gate:
 
 def entropy(threshold: float = 1.0) -> Gate:
     """Open where the primary is uncertain: entropy above ``threshold`` nats. The other model stays idle elsewhere."""
-    return Gate("entropy", "primary", lambda sight: entropy_of(sight.primary_logp), threshold)
+    return Gate("entropy", "primary", lambda sight: sight.primary_entropy, threshold)
 
 
 def margin(threshold: float = 0.2) -> Gate:

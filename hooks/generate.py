@@ -140,8 +140,9 @@ class _Loop:
                 if not ends.open:
                     break
                 batch.keep(ends.ended)
+                token = ids[batch.live, t]
             if t + 1 < length:
-                batch.advance(ids[batch.live, t])
+                batch.advance(token)
         return ends.written(ids.tolist(), logp.tolist())
 
 

@@ -57,7 +57,7 @@ class Judge:
         return {
             "gate_score": self.gate.scores(sight),
             "logp_primary": _pick(sight.primary_logp, drafted),
-            "entropy_primary": entropy(sight.primary_logp),
+            "entropy_primary": sight.primary_entropy,
         }
 
     def second(
@@ -68,7 +68,7 @@ class Judge:
         steered: Float[Tensor, "position vocab"] | None,
         token_u: Float64[Tensor, "position"] | None,
         again_u: Float64[Tensor, "position"] | None,
-        primary_logp: Float[Tensor, "position vocab"] | None = None,
+        sight: Sight | None = None,
     ) -> Facts:
         """What the second author would write, and how it differs from the primary.
 
@@ -78,14 +78,14 @@ class Judge:
             steered: logits of the primary under steering, where it was asked.
             token_u: the positions' random numbers for tokens; None when nothing is sampled.
             again_u: the numbers of the second stream, for "resample".
-            primary_logp: log-probabilities of the primary, if they are at hand.
+            sight: of the same positions, whose log-probabilities need no second computation.
         """
-        logp = log_probs(primary) if primary_logp is None else primary_logp
+        logp = log_probs(primary) if sight is None else sight.primary_logp
         facts: Facts = {}
         other_logp = None
         if other is not None:
-            other_logp = log_probs(other)
-            facts["js"] = js(logp, other_logp)
+            other_logp = log_probs(other) if sight is None else sight.other_logp
+            facts["js"] = js(logp, other_logp) if sight is None else sight.js
             facts["entropy_other"] = entropy(other_logp)
             facts["other_choice"] = choose(other, self.temperature, self.top_p, token_u)
         if self.write == "resample":

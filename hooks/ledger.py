@@ -35,9 +35,12 @@ class Settled(Written):
 class Ledger:
     """The grids of one batch."""
 
-    def __init__(self, n_rows: int, max_new_tokens: int) -> None:
+    def __init__(self, n_rows: int, max_new_tokens: int, *, also: Mapping[str, int] | None = None) -> None:
+        """Start empty; ``also`` names further columns of numbers from 0, and what stands there where nobody looked."""
+        self._tokens = (*TOKENS, *(also or {}))
         blanks: dict[str, Any] = {"ids": -1, "logp": np.nan, "primary_choice": -1, "gate_open": False, "changed": False}
-        self._grids = {name: np.full((n_rows, max_new_tokens), blank) for name, blank in (FACTS | blanks).items()}
+        blanks = FACTS | blanks | dict(also or {})
+        self._grids = {name: np.full((n_rows, max_new_tokens), blank) for name, blank in blanks.items()}
         self._length = np.zeros(n_rows, dtype=np.int64)
         self._stop = ["length"] * n_rows
 
@@ -67,6 +70,6 @@ class Ledger:
         """Read off one row."""
         own = {name: grid[row, : self._length[row]] for name, grid in self._grids.items()}
         columns: dict[str, list[Any]] = {name: own[name].tolist() for name in (*FLAGS, *NUMBERS)}
-        for name in TOKENS:
+        for name in self._tokens:
             columns[name] = [None if token < 0 else token for token in own[name].tolist()]
         return Settled(own["ids"].tolist(), own["logp"].tolist(), self._stop[row], columns)

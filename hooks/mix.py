@@ -23,7 +23,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, get_args
 
-from hooks.duet import Setting, play
+from hooks.duet import play
 from hooks.gate import Gate
 from hooks.generate import table
 from hooks.judge import Judge, Write
@@ -32,7 +32,9 @@ from hooks.pace import Pace
 from hooks.requests import Row, in_batches, rows_of
 from hooks.rollouts import Rollouts
 from hooks.sampling import check_sampling
-from hooks.sites import expand_sites
+from hooks.setting import Setting
+from hooks.shift import Shift
+from hooks.sites import Site, expand_sites
 
 Half = Literal["base", "rl"]
 Reach = Literal["text", "place"]
@@ -73,13 +75,14 @@ def mix(
         top_p: nucleus, for both authors.
         max_new_tokens: length at which a text is cut off.
         seed: names the random streams.
-        draft: tokens the primary writes before the other reads them; 1 is step by step, "auto" follows rates and
-            times.  Changes the time and not the text.  Gates that do not look at the other model want a small one.
+        draft: tokens the primary writes at most before the other reads them; 1 is step by step, "auto" follows rates
+            and times.  Changes the time and not the text, which is why a number, whose matrix products have the same
+            shapes in every run, is the default.
         other_steering: a :class:`hooks.steer.Steering` of the other model.
         write: who writes at open gates.  "other": the other model.  "steered": the primary under ``steering``.
             "resample": the primary, drawn again with a stream of its own.  "rank_among_top_k": the other model choosing
             among the primary's ``top_k`` most probable tokens.
-        steering: for "steered".
+        steering: for "steered"; or a :class:`hooks.shift.Shift`, which pushes each place by its sort (column ``sort``).
         reach: what a steered writer has read.  "text": the whole text under ``steering``, at its positions, so that
             always open it is ``generate(primary, steering=steering)``.  "place": the text as the unsteered primary
             reads it, with ``steering`` at the open place alone (the protocol of arXiv 2510.07364).
@@ -102,36 +105,41 @@ def mix(
         ValueError, TypeError: for options that mean nothing or do not go together, and for models whose cache
             cannot be cut.
     """
-    if primary not in get_args(Half):
-        raise ValueError(f'primary is "base" or "rl", not {primary!r}')
-    first, second = (pair.base, pair.rl) if primary == "base" else (pair.rl, pair.base)
+    first, second = _authors(pair, primary)
     judge = _judge(gate, write, temperature, top_p, write_temperature, top_k)
     _check(judge, steering, other_steering, reach, max_new_tokens)
-    strings = (stop,) if isinstance(stop, str) else tuple(stop)
-    if "" in strings:
-        raise ValueError("an empty stop string would end every text at once; leave it out")
     sweeps = any(one is not None and one.per_row for one in (steering, other_steering))
     rows = rows_of(first, prompts, n=n, template=template, repeats=sweeps)
-    asks_other = gate.needs == "both" or judge.asks_other
     setting = Setting(
         primary=first,
-        other=second if asks_other else None,
+        other=second if gate.needs == "both" or judge.asks_other else None,
         judge=judge,
         cut=pair.cut,
         max_new_tokens=max_new_tokens,
         seed=seed,
         pace=Pace(draft, first.device, always_reads=gate.needs == "both"),
         site=expand_sites(gate.site, first.n_layers)[0] if gate.site else None,
-        strings=strings,
+        strings=_strings(stop),
         other_steering=None if other_steering is None else other_steering.for_rows(len(rows), n),
         steering=None if steering is None else steering.for_rows(len(rows), n),
         at_place=reach == "place",
+        other_site=_other_site(steering, gate, second),
     )
     written = in_batches(rows, lambda batch: play(setting, batch), batch_size=batch_size, progress=progress)
-    halves = {"base": "rl", "rl": "base"}
-    names = {"other": halves[primary], "rank_among_top_k": halves[primary], "steered": "steered", "resample": primary}
-    label = f"{first.name} + {second.name if asks_other else 'itself'} where {gate}"
-    return _table(first, rows, written, authors=(primary, names[write]), label=label)
+    return _table(setting, rows, written, primary)
+
+
+def _authors(pair: Any, primary: str) -> tuple[Any, Any]:
+    if primary not in get_args(Half):
+        raise ValueError(f'primary is "base" or "rl", not {primary!r}')
+    return (pair.base, pair.rl) if primary == "base" else (pair.rl, pair.base)
+
+
+def _strings(stop: Sequence[str] | str) -> tuple[str, ...]:
+    strings = (stop,) if isinstance(stop, str) else tuple(stop)
+    if "" in strings:
+        raise ValueError("an empty stop string would end every text at once; leave it out")
+    return strings
 
 
 def _judge(
@@ -158,15 +166,29 @@ def _check(judge: Judge, steering: Any, other_steering: Any, reach: str, max_new
         raise ValueError('reach="place" is about a steered writer; use it with write="steered"')
     if other_steering is not None and judge.gate.needs != "both" and not judge.asks_other:
         raise ValueError("other_steering was given, and neither the gate nor the writer asks the other model")
+    if isinstance(steering, Shift) and reach != "place":
+        raise ValueError('a shift acts at single places; use it with reach="place"')
     if judge.write == "resample" and judge.write_temperature == 0:
         raise ValueError('write="resample" at temperature 0 draws the same token again; give write_temperature')
 
 
-def _table(
-    model: Any, rows: Sequence[Row], written: Sequence[Settled], *, authors: tuple[str, str], label: str
-) -> Rollouts:
+def _other_site(steering: Any, gate: Gate, second: Any) -> Site | None:
+    """Where a shift looks at the other model; refuses one that could see nothing there."""
+    if not isinstance(steering, Shift) or steering.other_site is None:
+        return None
+    if gate.needs != "both":
+        raise ValueError(f'{steering} sorts places by the other model; use a gate with needs="both"')
+    found: Site = expand_sites(steering.other_site, second.n_layers)[0]
+    return found
+
+
+def _table(setting: Setting, rows: Sequence[Row], written: Sequence[Settled], primary: Half) -> Rollouts:
+    other: Half = "rl" if primary == "base" else "base"
+    names = {"other": other, "rank_among_top_k": other, "steered": "steered", "resample": primary}
+    authors = (primary, names[setting.judge.write])
     who = [[authors[opened] for opened in one.columns["gate_open"]] for one in written]
-    rollouts = table(model, rows, written, who)
-    names = list(written[0].columns) if written else []
-    columns = {name: [one.columns[name] for one in written] for name in names}
+    rollouts = table(setting.primary, rows, written, who)
+    columns = {name: [one.columns[name] for one in written] for name in (written[0].columns if written else ())}
+    second = "itself" if setting.other is None else setting.other.name
+    label = f"{setting.primary.name} + {second} where {setting.judge.gate}"
     return rollouts.with_columns(model=[label] * len(rows), **columns)

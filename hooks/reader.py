@@ -19,6 +19,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from hooks.placed import Placed
+from hooks.shift import PlacedShift
 from hooks.sites import Site
 from hooks.slots import Slots
 
@@ -35,7 +36,7 @@ class Reader:
         limits: Lengths,
         cut: Callable[[Tensor], Tensor],
         *,
-        steering: Placed | None = None,
+        steering: Placed | PlacedShift | None = None,
         shared: Slots | None = None,
     ) -> None:
         """Start with no token read.
@@ -53,7 +54,7 @@ class Reader:
         self.slots = shared or Slots(len(limits))
         self._shares = shared is not None
         self.held = np.zeros_like(limits)
-        self._windows = _windows(model.net.config)
+        self._windows = windows_of(model.net.config)
         self._eager = model.net.config._attn_implementation == "eager"
 
     def prefill(self, text: Int[Tensor, "some pos"], lengths: Lengths, source: Int[np.ndarray, " row"]) -> None:
@@ -74,7 +75,8 @@ class Reader:
         last: int,
         rows: Lengths | None = None,
         site: Site | None = None,
-    ) -> tuple[Float[Tensor, "some last vocab"], Float[Tensor, "some last d_model"] | None]:
+        chosen: tuple[Int[np.ndarray, " place"], Int[np.ndarray, " place"]] | None = None,
+    ) -> tuple[Float[Tensor, "... vocab"], Float[Tensor, "some last d_model"] | None]:
         """Read on and say what may come next.
 
         Args:
@@ -83,12 +85,19 @@ class Reader:
             last: for how many of the last positions to return logits; every row has at least so many tokens.
             rows: which rows to read, all when None; the others stay as they are.
             site: where the activations at those positions are returned as well.
+            chosen: places to return logits for and no others: of each its row (of ``rows``), and how many positions it
+                stands before the row's last.
 
         Returns:
-            Logits of the tokens that follow the last ``last`` positions, over the common ids, and the activations.
+            Logits of the tokens that follow the last ``last`` positions, over the common ids, ``[row, last, vocab]``,
+            or of the ``chosen`` ones, ``[place, vocab]``; and the activations.
         """
         hidden, seen = self._forward(text, upto, rows, last=last, site=site)
-        return self.cut(self.model.unembed(hidden[:, -last:])), None if seen is None else seen[:, -last:]
+        wanted = hidden[:, -last:]
+        if chosen is not None:
+            row, back = (torch.as_tensor(own, device=hidden.device) for own in chosen)
+            wanted = hidden[row, hidden.shape[1] - 1 - back]
+        return self.cut(self.model.unembed(wanted)), None if seen is None else seen[:, -last:]
 
     def cut_back(self, lengths: Lengths) -> None:
         """Forget every row's tokens beyond ``lengths``."""
@@ -107,12 +116,13 @@ class Reader:
     ) -> tuple[Tensor, Tensor | None]:
         held, limits = (self.held, self.limits) if rows is None else (self.held[rows], self.limits[rows])
         columns = max(last, int((upto - held).max()))
+        # Worked out on the host, where it costs next to nothing, and sent in one piece.
+        at = upto[:, None] - columns + np.arange(columns)
+        outside = (at < 0) | (at >= limits[:, None])
+        at = np.minimum(at.clip(min=0), limits[:, None] - 1)
+        both = torch.from_numpy(np.stack([at, outside])).to(text.device)
+        place, real = both[0], both[1] == 0
         which = None if rows is None else torch.as_tensor(rows, device=text.device)
-        end = torch.as_tensor(upto, device=text.device)
-        place = end[:, None] - columns + torch.arange(columns, device=text.device)
-        most = torch.as_tensor(limits, device=text.device)[:, None]
-        real = (place >= 0) & (place < most)
-        place = torch.minimum(place.clamp_min(0), most - 1)
         width = int(np.minimum(upto, limits).max())
         self.slots.aim(place, real, which, width)
         ids = (text if which is None else text[which]).gather(1, place)
@@ -164,7 +174,7 @@ def check_cuttable(model: Any) -> None:
         raise ValueError(f"{name} counts distances over a padding mask (ALiBi); mixing needs explicit position ids")
 
 
-def _windows(config: Any) -> dict[str, int | None]:
+def windows_of(config: Any) -> dict[str, int | None]:
     """For each kind of layer how far back it looks; None is all the way."""
     window = getattr(config, "sliding_window", None)
     kinds = dict.fromkeys(getattr(config, "layer_types", None) or ())

@@ -34,6 +34,7 @@ from hooks.positions import Positions
 from hooks.rows import select_rows
 from hooks.sequences import Sequences
 from hooks.sites import Site, expand_sites
+from hooks.slots import Slots
 from hooks.tap import Transit
 
 
@@ -143,6 +144,11 @@ class Tape:
             raise ValueError("recording needs token ids, and the model was given embeddings")
         mask = args[1] if len(args) > 1 else kwargs.get("attention_mask")
         cache = kwargs.get("past_key_values")
+        if isinstance(cache, Slots):
+            raise ValueError(
+                "mixed decoding drafts, cuts and reads again, which a tape cannot follow; "
+                "write the texts first and take their activations with capture"
+            )
         past = 0 if cache is None else int(cache.get_seq_length())
         thread = self._threads.get(cache) if past else None
         if past and thread is None:

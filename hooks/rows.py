@@ -80,11 +80,15 @@ def select_rows(
     at: list[Array] = []
     counts: list[Array] = []
     spans: list[Array] = []
+    longest = int(sequences.lengths.max(initial=0))
+    # Every sequence shares these; a corpus of short texts would spend more on making them than on a small network.
+    places, ones = np.arange(longest), np.ones(longest, dtype=np.int64)
     for row, (ids, n_prompt) in enumerate(zip(sequences.ids, sequences.n_prompt)):
         if reduce is None:
-            chosen = np.flatnonzero(positions.select(ids, n_prompt, tokenizer=tokenizer, row=row))
-            pieces, own = [chosen], np.arange(len(chosen))
-            sizes = np.ones(len(chosen), dtype=np.int64)
+            chosen = places[: len(ids)]
+            if positions.rule != "all":
+                chosen = np.flatnonzero(positions.select(ids, n_prompt, tokenizer=tokenizer, row=row))
+            pieces, own, sizes = [chosen], places[: len(chosen)], ones[: len(chosen)]
         else:
             pieces, own = _spans_of(positions, ids, n_prompt, tokenizer, row)
             pieces = [piece[-1:] for piece in pieces] if reduce == "last" else pieces

@@ -27,6 +27,7 @@ from hooks.pair import Pair
 from hooks.sampling import check_sampling
 from hooks.sequences import Sequences
 from hooks.shards import write_file
+from hooks.standing import standing
 from hooks.tap import Transit
 from hooks.tokenwise import MEASURES, compare
 
@@ -185,7 +186,8 @@ class _Job:
         flat = np.concatenate([place * width + own for place, own in enumerate(places)])
         rows = np.concatenate([np.arange(self.offsets[row], self.offsets[row + 1]) for row in batch])
         tokens = torch.from_numpy(np.concatenate([own[n:] for n, own in zip(starts, ids)]))
-        base, rl = (_places(model, padded, flat) for model in (self.pair.base, self.pair.rl))
+        with standing(batch.tolist(), starts, [len(own) - 1 for own in ids]):
+            base, rl = (_places(model, padded, flat) for model in (self.pair.base, self.pair.rl))
         tokens = tokens.to(base.device)
         step = self._step(base.device)
         for start in range(0, len(flat), step):

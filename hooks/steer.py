@@ -193,10 +193,14 @@ def above(
 ) -> Callable[[Float[Tensor, "batch pos d_model"]], Bool[Tensor, "batch pos"]]:
     """The condition that an activation's component along ``direction``, or their cosine, exceeds ``threshold``."""
     unit = direction.unit().vector
+    there: dict[torch.device, Tensor] = {}
 
     def holds(hidden: Float[Tensor, "batch pos d_model"]) -> Bool[Tensor, "batch pos"]:
+        if hidden.device not in there:
+            # Once a device: a copy from the host at every step would make the device wait.
+            there[hidden.device] = unit.to(hidden.device)
         hidden = hidden.float()
-        score = hidden @ unit.to(hidden.device)
+        score = hidden @ there[hidden.device]
         return (score / hidden.norm(dim=-1) if measure == "cosine" else score) > threshold
 
     return holds
@@ -207,7 +211,7 @@ def act(
     hidden: Float[Tensor, "batch pos d_model"],
     vector: Float[Tensor, "d_model"],
     dose: Float[Tensor, "#batch #pos"] | float,
-    chosen: Bool[Tensor, "batch pos"],
+    chosen: Bool[Tensor, "batch pos"] | None,
 ) -> Float[Tensor, "batch pos d_model"]:
     """Apply one operator at the chosen places and nowhere else, computing in float32.
 
@@ -216,11 +220,11 @@ def act(
         hidden: the activation.
         vector: the direction in its full length, float32, on the device of ``hidden``.
         dose: alpha, one number or one a place; for "project" the component's new value.
-        chosen: the places.
+        chosen: the places; None for all of them.
     """
     scale = dose[..., None] if isinstance(dose, Tensor) else dose
     if operator == "add":
-        return torch.where(chosen[..., None], hidden + (scale * vector).to(hidden.dtype), hidden)
+        return put(hidden, hidden + (scale * vector).to(hidden.dtype), chosen)
     wide = hidden.float()
     unit = vector / vector.norm()
     if operator == "rotate":
@@ -230,7 +234,16 @@ def act(
     else:
         component = (wide @ unit)[..., None]
         moved = wide - scale * component * unit if operator == "ablate" else wide + (scale - component) * unit
-    return torch.where(chosen[..., None], moved.to(hidden.dtype), hidden)
+    return put(hidden, moved.to(hidden.dtype), chosen)
+
+
+def put(
+    hidden: Float[Tensor, "batch pos d_model"],
+    moved: Float[Tensor, "batch pos d_model"],
+    chosen: Bool[Tensor, "batch pos"] | None,
+) -> Float[Tensor, "batch pos d_model"]:
+    """``moved`` at the chosen places (None: all of them), ``hidden`` bit for bit at the others."""
+    return moved if chosen is None else torch.where(chosen[..., None], moved, hidden)
 
 
 def _each(value: Any, directions: list[Direction], many: bool, name: str) -> list[Any]:

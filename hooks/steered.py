@@ -20,8 +20,15 @@ from torch import Tensor, nn
 
 from hooks.padding import real_places
 from hooks.sites import Site
-from hooks.steer import Part, Steering, act
+from hooks.standing import Standing, told
+from hooks.steer import Part, Steering, act, put
 from hooks.texts import Texts
+
+
+def is_steered(model: Any) -> bool:
+    """Whether a steering is switched on in this model at the moment."""
+    hooks = model.net.base_model._forward_pre_hooks.values()
+    return any(isinstance(getattr(hook, "__self__", None), Steered) for hook in hooks)
 
 
 @dataclass(frozen=True)
@@ -44,11 +51,18 @@ class Steered:
 
     def __init__(self, steering: Steering, model: Any, n_prompt: int | Sequence[int] | None = None) -> None:
         self.steering, self.model, self.n_prompt = steering, model, n_prompt
+        self._parts: dict[Site, tuple[int, ...]] = {}
+        for at, part in enumerate(steering.parts):
+            self._parts[part.direction.site] = (*self._parts.get(part.direction.site, ()), at)
+        constant = steering.when is None and steering.schedule is None
+        adds = {site: all(steering.parts[at].operator == "add" for at in own) for site, own in self._parts.items()}
+        self._adding = {site for site, only in adds.items() if only and constant}
         self._followed: Texts | None = None
         # Weakly, so that a finished generation's cache is not kept in memory by its bookkeeping.
         self._of_cache: WeakKeyDictionary[Any, Texts] = WeakKeyDictionary()
         self._uncached: _Uncached | None = None
         self._now: Texts | None = None
+        self._active = False
         self._chosen: Tensor | None = None
         self._dose: list[Tensor | float] = []
         self._vectors: dict[int, Tensor] = {}
@@ -59,7 +73,7 @@ class Steered:
         ``ids``: what the cache already holds of each text (for rules that look at ids).  Forwards must then bring
         ``position_ids``.
         """
-        self._followed = Texts(self.steering, self.model, rows, n_prompt)
+        self._followed = Texts(self.steering, self.model, rows, n_prompt, max(n_prompt, default=0))
         for row, known in enumerate(ids or ()):
             self._followed.remember(row, known)
 
@@ -72,24 +86,46 @@ class Steered:
     @contextmanager
     def attached(self) -> Iterator[Steered]:
         """Hooks on, and off again however the context ends."""
-        sites = list(dict.fromkeys(part.direction.site for part in self.steering.parts))
         backbone: nn.Module = self.model.net.base_model
         with ExitStack() as stack:
             stack.callback(backbone.register_forward_pre_hook(self._before, with_kwargs=True).remove)
-            stack.enter_context(self.model.watch(sites, self._act))
+            stack.enter_context(self.model.watch(list(self._parts), self._act))
             stack.callback(backbone.register_forward_hook(self._after, with_kwargs=True).remove)
             yield self
 
     def _act(self, site: Site, hidden: Tensor) -> Tensor | None:
-        if self._chosen is None:
+        if not self._active:
             return None
-        before = hidden
-        for at, part in enumerate(self.steering.parts):
-            if part.direction.site != site:
-                continue
-            chosen = self._chosen if self.steering.when is None else self._chosen & self.steering.when(hidden)
-            hidden = act(part.operator, hidden, self._vector(at, part, hidden), self._dose[at], chosen)
-        return None if hidden is before else hidden
+        parts = self._parts[site]
+        if site in self._adding:
+            # One sum for all of them: a sweep of many vectors, one a row, costs no more than one vector.
+            return put(hidden, hidden + self._shift(parts, hidden), self._chosen)
+        for at in parts:
+            hidden = self._apply(at, self.steering.parts[at], hidden)
+        return hidden
+
+    def _apply(self, at: int, part: Part, hidden: Tensor) -> Tensor:
+        chosen = self._chosen
+        if self.steering.when is not None:
+            holds = self.steering.when(hidden)
+            chosen = holds if chosen is None else chosen & holds
+        if part.operator == "add" and self.steering.schedule is None:
+            return put(hidden, hidden + self._shift((at,), hidden), chosen)
+        return act(part.operator, hidden, self._vector(at, part, hidden), self._dose[at], chosen)
+
+    def _shift(self, parts: tuple[int, ...], hidden: Tensor) -> Tensor:
+        """What unscheduled additions add together, the same at every step as long as the rows stay."""
+        assert self._now is not None
+        shift = self._now.shifts.get((parts, hidden.dtype))
+        if shift is None or shift.device != hidden.device:
+            total: Tensor | float = 0.0
+            for at in parts:
+                dose = self._dose[at]
+                scale = dose[..., None] if isinstance(dose, Tensor) else dose
+                total = total + scale * self._vector(at, self.steering.parts[at], hidden)
+            assert isinstance(total, Tensor)
+            shift = self._now.shifts[parts, hidden.dtype] = total.to(hidden.dtype)
+        return shift
 
     def _vector(self, at: int, part: Part, hidden: Tensor) -> Tensor:
         if at not in self._vectors or self._vectors[at].device != hidden.device:
@@ -101,17 +137,24 @@ class Steered:
         return self._vectors[at]
 
     def _before(self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        self._chosen = None
+        self._active, self._chosen = False, None
         ids = args[0] if args else kwargs.get("input_ids")
         shape = kwargs["inputs_embeds"].shape[:2] if ids is None else ids.shape
         cache = kwargs.get("past_key_values")
         past = 0 if cache is None else int(cache.get_seq_length())
+        known = self._followed if self._followed is not None else self._of_cache.get(cache) if past else None
+        if known is not None and known.steady(past) and len(known.rows) == shape[0]:
+            self._now, self._dose, self._active = known, known.alphas, True
+            return
         mask = args[1] if len(args) > 1 else kwargs.get("attention_mask")
         now: Tensor | None = None
         if self._followed is not None:
             texts, places = self._followed, kwargs["position_ids"]
             if mask is not None and shape[1] > 1:
                 now = real_places(mask, shape, past, self.model.device)[:, past:]
+        elif cache is None and (reader := told()) is not None:
+            texts, now = self._told(reader, shape)
+            places = torch.arange(shape[1], device=self.model.device).expand(len(reader.rows), -1)
         else:
             self._refuse_unmasked(ids, mask, past)
             real = real_places(mask, shape, past, self.model.device)
@@ -127,15 +170,35 @@ class Steered:
         # The longest that a row can be is known without asking the device.
         chosen = texts.chosen(places, past + shape[1], ids)
         chosen = chosen if now is None else chosen & now
-        self._chosen = chosen if chosen.device.type != "cpu" or bool(chosen.any()) else None
+        self._chosen, self._active = chosen, chosen.device.type != "cpu" or bool(chosen.any())
         self._dose = texts.doses(places, past + shape[1])
 
     def _after(self, _: nn.Module, __: tuple[Any, ...], ___: dict[str, Any], output: Any) -> None:
         # A cache that the model made itself is first seen here.
-        cache = getattr(output, "past_key_values", None)
-        if cache is not None and self._followed is None and self._now is not None:
-            self._of_cache[cache] = self._now
-        self._chosen = None
+        if self._followed is None and self._now is not None:
+            cache = getattr(output, "past_key_values", None)
+            if cache is not None:
+                self._of_cache[cache] = self._now
+        self._active, self._chosen = False, None
+
+    def _told(self, reader: Standing, shape: Sequence[int]) -> tuple[Texts, Tensor]:
+        """The texts of a reader of whole texts, and which places of its batch they fill."""
+        if reader.stored:
+            raise ValueError(
+                "activations under steering do not go into a store, where nothing would tell them from clean ones; "
+                "capture them in memory, without store="
+            )
+        if isinstance(self.n_prompt, int):
+            lengths = [self.n_prompt] * len(reader.rows)
+        elif self.n_prompt is not None:
+            if max(reader.rows, default=0) >= len(self.n_prompt):
+                raise ValueError(f"n_prompt has {len(self.n_prompt)} entries and none for text {max(reader.rows)}")
+            lengths = [self.n_prompt[row] for row in reader.rows]
+        else:
+            lengths = list(reader.n_prompt)
+        ends = torch.tensor(reader.lengths, device=self.model.device)
+        inside = torch.arange(int(shape[1]), device=self.model.device) < ends[:, None]
+        return Texts(self.steering, self.model, reader.rows, lengths), inside
 
     def _texts(self, ids: Tensor | None, real: Tensor, cache: Any, past: int) -> Texts:
         if past and cache in self._of_cache:
@@ -163,7 +226,8 @@ class Steered:
             and torch.equal(before.prompt, ids[:, : before.prompt.shape[1]])
         )
         lengths = before.n_prompt if before is not None and goes_on else self._prompts(real)
-        texts = Texts(self.steering, self.model, range(len(real)), lengths)
+        widest = real.shape[1] if self.n_prompt is None and not past else None
+        texts = Texts(self.steering, self.model, range(len(real)), lengths, widest)
         if cache is not None:
             self._of_cache[cache] = texts
         elif ids is not None:

@@ -23,6 +23,7 @@ from torch import Tensor
 from hooks.model import Model
 from hooks.rows import Selection
 from hooks.sites import KINDS, Site
+from hooks.steered import is_steered
 
 IN_FLIGHT = 8
 """Blocks that may be on their way from the device before the oldest is waited for."""
@@ -156,6 +157,11 @@ class Tap:
         missing = [str(site) for site in self._fine if site.bridge_name not in model.bridge.hook_dict]
         if missing:
             raise ValueError(f"the TransformerLens bridge of {model.name} has no {', '.join(missing)}")
+        if self._fine and is_steered(model):
+            raise ValueError(
+                f"{self._fine[0]} is read from the TransformerLens bridge, which steering.on({model.name}) does not "
+                "reach; capture sites of the residual stream, or leave the context"
+            )
 
     def __enter__(self) -> Tap:
         if self._coarse:

@@ -20,6 +20,8 @@ from hooks.steer import Steering
 
 STEP = 256
 """Columns that a table grows by, at least."""
+STEADY = ("all", "generated", "completion")
+"""Rules that choose every place behind the prompt."""
 
 
 @dataclass(eq=False)
@@ -32,6 +34,8 @@ class Texts:
     """Number of each text: which entry of per-row alphas, masks and spans is its own."""
     n_prompt: Sequence[int]
     """Tokens of each prompt."""
+    widest: int | None = None
+    """Columns of a cache beyond which no row's prompt reaches; None where that is not known."""
     _tables: dict[Positions, Tensor] = field(default_factory=dict)
     _factors: Tensor | None = None
     _said: np.ndarray | None = None
@@ -41,6 +45,7 @@ class Texts:
         self.n_prompt = list(self.n_prompt)
         self.rows = list(self.rows)
         self.reads_ids = reads_ids(self.steering.positions)
+        self.shifts: dict[tuple[tuple[int, ...], torch.dtype], Tensor] = {}
         self._alphas = [self._alpha(part.alpha) for part in self.steering.parts]
         if self.reads_ids and self._said is None:
             self._said, self._known = np.zeros((len(self.rows), STEP), np.int64), np.zeros(len(self.rows), np.int64)
@@ -60,11 +65,25 @@ class Texts:
             self.model,
             [self.rows[one] for one in index],
             [self.n_prompt[one] for one in index],
+            self.widest,
             {rule: table[at] for rule, table in self._tables.items()},
             None if self._factors is None else self._factors[at],
             None if self._said is None else self._said[list(index)],
             None if self._known is None else self._known[list(index)],
         )
+
+    def steady(self, past: int) -> bool:
+        """Whether every token behind ``past`` cached columns is chosen and dosed like the one before it.
+
+        Then nothing about its place has to be looked up.
+        """
+        known = self.widest is not None and past >= self.widest
+        return known and self.steering.schedule is None and self.steering.positions.rule in STEADY
+
+    @property
+    def alphas(self) -> list[Tensor | float]:
+        """Of each part the dose without a schedule, one number or one a row."""
+        return list(self._alphas)
 
     def remember(self, row: int, ids: Sequence[int]) -> None:
         """Note what a text began with, for rules that look at ids."""

@@ -7,13 +7,17 @@ from typing import Annotated, Any
 
 import typer
 
+from probes.commands.elsewhere import Cpus, Gpus, Ray, WithRay, runner_of
 from probes.commands.terminal import Json, app, bar, read_texts, say_json, stop
 
 store_app = typer.Typer(help="Activation stores: what is in one, and whether it is whole.")
 app.add_typer(store_app, name="store")
 
 
-@app.command(epilog="Example: whenlens capture organism:latent runs/latent/rollouts/base_greedy.parquet --store acts")
+@app.command(
+    cls=WithRay,
+    epilog="Example: whenlens capture organism:latent runs/latent/rollouts/base_greedy.parquet --store acts",
+)
 def capture(
     pair: Annotated[str, typer.Argument(help="A shipped organism, or the base checkpoint.")],
     texts: Annotated[Path, typer.Argument(help="Rollouts: parquet, JSONL, inspect-ai or lm-eval samples.")],
@@ -23,27 +27,37 @@ def capture(
     positions: Annotated[str, typer.Option(help="all, prompt, last_prompt, generated, completion, every:4, …")] = "all",
     reduce: Annotated[str | None, typer.Option(help="mean or last: one row a span.")] = None,
     shard: Annotated[str | None, typer.Option(help="i/n writes the i-th of n parts, for several processes.")] = None,
+    shard_tokens: Annotated[int | None, typer.Option(help="Tokens after which a shard of a new store ends.")] = None,
     dtype: Annotated[str, typer.Option(help="Precision of the weights.")] = "auto",
     device: Annotated[str, typer.Option(help="Device of both models.")] = "auto",
+    ray: Ray = None,
+    num_cpus: Cpus = 1.0,
+    num_gpus: Gpus = 0.0,
     json_: Json = False,
 ) -> None:
     """Write activations of both models over the same texts to disk."""
-    from hooks import Pair
     from hooks.capture import capture as run
+    from hooks.deposit import SHARD_TOKENS
+    from probes.cluster.pairs import PairName
 
-    both = Pair.load(pair, rl, dtype=dtype, device=device)
-    part = None
-    if shard is not None:
-        numbers = shard.split("/")
-        if len(numbers) != 2 or not all(number.isdigit() for number in numbers):
-            stop(f"--shard is i/n, such as 1/4, not {shard!r}.")
-        part = (int(numbers[0]), int(numbers[1]))
+    name = PairName(pair, rl, dtype, device)
+    tokens = SHARD_TOKENS if shard_tokens is None else shard_tokens
+    part = _part(shard)
     how: Any = reduce
     if how not in (None, "mean", "last"):
         stop(f"--reduce is mean or last, not {how!r}.")
-    with bar("tokens read", quiet=json_) as move:
-        run(both, read_texts(texts, both.base), sites=sites, positions=positions, reduce=how, store=store, shard=part,
-            progress=move)  # fmt: skip
+    if part is not None and ray is not None:
+        stop("--ray cuts the store into tasks by itself; leave --shard out.")
+    if ray is None:
+        with bar("tokens read", quiet=json_) as move:
+            run(name.load(), name.read(texts), sites=sites, positions=positions, reduce=how, store=store, shard=part,
+                shard_tokens=tokens, progress=move)  # fmt: skip
+    else:
+        from probes.cluster.capturing import Request, capture_shards
+
+        wanted = Request(name, name.read(texts), store, sites, positions, how, shard_tokens=tokens)
+        with runner_of(ray, num_cpus, num_gpus) as runner, bar("shards written", quiet=json_) as move:
+            capture_shards(wanted, runner=runner, progress=move)
     _describe(store, json_)
 
 
@@ -100,6 +114,15 @@ def store_verify(path: Annotated[Path, typer.Argument(help="Folder of a store.")
         typer.echo("\n".join(damaged["what"]) or f"{path}: every shard is whole.")
     if len(damaged):
         raise typer.Exit(1)
+
+
+def _part(shard: str | None) -> tuple[int, int] | None:
+    if shard is None:
+        return None
+    numbers = shard.split("/")
+    if len(numbers) != 2 or not all(number.isdigit() for number in numbers):
+        stop(f"--shard is i/n, such as 1/4, not {shard!r}.")
+    return int(numbers[0]), int(numbers[1])
 
 
 def _describe(path: Path, as_json: bool) -> None:

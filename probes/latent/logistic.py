@@ -113,8 +113,8 @@ def path(
         return _wide_path(matrix, weight, target, scale, C, tolerance)
     shared = preconditioner or Preconditioner(matrix)
     order, problems = np.argsort(C, kind="stable"), len(weight)
-    # A product with a handful of vectors costs nearly what one with forty does: small batches take several strengths.
-    at_once = max(1, 40 // problems)
+    # A product with a handful of vectors costs nearly what one with sixty does: small batches take several strengths.
+    at_once = max(1, 64 // problems)
     coef = torch.zeros_like(scale, dtype=torch.float64)
     intercept = torch.zeros(problems, dtype=torch.float64, device=matrix.device)
     found: dict[int, Solution] = {}

@@ -18,6 +18,9 @@ from torch import Tensor
 
 from probes.latent.preconditioner import Preconditioner
 
+SLICE = 1024
+"""Rows that are worked on in float64 at a time, so that no second copy of a site is made."""
+
 
 @dataclass(frozen=True, eq=False)
 class SiteMatrix:
@@ -35,13 +38,15 @@ class SiteMatrix:
     @classmethod
     def of(cls, rows: Shaped[Tensor, "row d"] | Shaped[np.ndarray, "row d"], device: Any = None) -> SiteMatrix:
         """Make one from activations; ValueError if some are not finite."""
-        given = torch.as_tensor(rows).to(torch.float32)
-        if not bool(given.isfinite().all()):
-            bad = int((~given.isfinite()).any(1).nonzero()[0, 0])
-            raise ValueError(f"row {bad} of the activations is not finite; leave it out")
-        first, inverse = distinct(given.cpu().numpy())
+        given = torch.as_tensor(rows).to(torch.float32).cpu()
+        # The sum of a row is finite only if all of it is, or if it overflows, which is looked at more closely.
+        for start, part in zip(range(0, len(given), SLICE), given.split(SLICE)):
+            if not bool(part.sum().isfinite()) and not bool(part.isfinite().all()):
+                bad = start + int((~part.isfinite()).any(1).nonzero()[0, 0])
+                raise ValueError(f"row {bad} of the activations is not finite; leave it out")
+        first, inverse = distinct(given.numpy())
         counts = torch.from_numpy(np.bincount(inverse, minlength=len(first)).astype(float))
-        matrix, mean, scale = _standardised(given[torch.from_numpy(first)].cpu(), counts)
+        matrix, mean, scale = _standardised(given, torch.from_numpy(first), counts)
         return cls(matrix if device is None else matrix.to(device), inverse, mean, scale)
 
     def within(self, kept: Bool[np.ndarray, "row"]) -> SiteMatrix:
@@ -50,8 +55,8 @@ class SiteMatrix:
             return self
         used, inverse = np.unique(self.inverse[kept], return_inverse=True)
         counts = torch.from_numpy(np.bincount(inverse, minlength=len(used)).astype(float)).to(self.matrix.device)
-        part = self.matrix[torch.from_numpy(used).to(self.matrix.device)]
-        matrix, mean, scale = _standardised(part, counts)
+        chosen = torch.from_numpy(used).to(self.matrix.device)
+        matrix, mean, scale = _standardised(self.matrix, chosen, counts)
         return SiteMatrix(matrix, inverse, self.mean + mean.cpu() * self.scale, scale.cpu() * self.scale)
 
     @cached_property
@@ -100,16 +105,24 @@ def whole(site: Any) -> torch.Tensor:
     return site.torch() if hasattr(site, "torch") else torch.as_tensor(np.asarray(site))
 
 
-def _standardised(rows: Tensor, counts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _standardised(rows: Tensor, chosen: Tensor, counts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Some of the rows in units of standard deviations, with means and deviations, a slice of rows at a time."""
     share = counts / counts.sum().clamp_min(1)
-    wide = rows.double()
-    mean = share @ wide
-    wide -= mean
-    spread = (share @ wide**2).sqrt()
+    parts = list(zip(chosen.split(SLICE), share.split(SLICE), strict=True))
+    mean = torch.zeros(rows.shape[1], dtype=torch.float64, device=rows.device)
+    for own, weight in parts:
+        mean += weight @ rows[own].double()
+    square = torch.zeros_like(mean)
+    for own, weight in parts:
+        square += weight @ (rows[own].double() - mean) ** 2
+    spread = square.sqrt()
     # Rounding leaves a constant column a spread of about 1e-8 of its size.
     varies = spread > 1e-7 * mean.abs()
     scale = torch.where(varies, spread, 1.0)
-    return torch.where(varies, wide / scale, 0.0).float(), mean, scale
+    out = torch.empty(len(chosen), rows.shape[1], dtype=torch.float32, device=rows.device)
+    for (own, _), target in zip(parts, out.split(SLICE), strict=True):
+        target.copy_(torch.where(varies, (rows[own].double() - mean) / scale, 0.0))
+    return out, mean, scale
 
 
 def distinct(rows: Float[np.ndarray, "row d"]) -> tuple[Int[np.ndarray, "distinct"], Int[np.ndarray, "row"]]:
@@ -120,12 +133,16 @@ def distinct(rows: Float[np.ndarray, "row d"]) -> tuple[Int[np.ndarray, "distinc
     bits = np.ascontiguousarray(rows, dtype=np.float32).view(np.int32)
     factors = np.random.default_rng(0).integers(1, 2**62, size=rows.shape[1], dtype=np.int64) | 1
     # Sums of integers wrap alike whatever their order, so equal rows have equal keys.
-    keys = np.concatenate([part.astype(np.int64) @ factors for part in np.array_split(bits, max(1, n // 4096))])
+    keys = np.concatenate([part.astype(np.int64) @ factors for part in np.array_split(bits, max(1, n // SLICE))])
     _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
     order = np.argsort(first)
     place = np.empty_like(order)
     place[order] = np.arange(len(order))
     first, inverse = first[order], place[inverse]
-    if not np.array_equal(rows[first][inverse], rows):
-        return np.arange(n), np.arange(n)
+    same = first[inverse]
+    # Rows that stand for others are compared with them; the rest equal themselves.
+    others = np.flatnonzero(same != np.arange(n))
+    for part in np.array_split(others, max(1, len(others) // SLICE)):
+        if not np.array_equal(rows[same[part]], rows[part]):
+            return np.arange(n), np.arange(n)
     return first, inverse

@@ -14,10 +14,13 @@ import math
 
 import torch
 from jaxtyping import Float
+from scipy.linalg.blas import dsyrk, ssyrk
 from torch import Tensor
 
 SMALL = 1 << 20
 """Elements up to which a matrix is worked on in float64 throughout."""
+SLICE = 2048
+"""Rows that are weighted at a time."""
 
 
 class Preconditioner:
@@ -39,8 +42,7 @@ class Preconditioner:
     def refresh(self, weight: Float[Tensor, "row"]) -> None:
         """Take ``G`` for these row weights, which sum to one, about their mean (the intercept's share is left out)."""
         share = weight.clamp_min(0).to(self.matrix.dtype)
-        side = (self.matrix - share @ self.matrix) * share.sqrt()[:, None]
-        gram = side.T @ side
+        gram = weighted_gram(self.matrix, share, share @ self.matrix)
         self.gram = gram.double() if self.exact else gram
         self.factors: dict[int, Tensor] = {}
         self.spent = 0
@@ -76,6 +78,27 @@ class Preconditioner:
         out = torch.empty_like(residual)
         for key in set(keys):
             chosen = torch.tensor([i for i, k in enumerate(keys) if k == key], device=residual.device)
-            part = residual[chosen].to(self.gram.dtype)
-            out[chosen] = torch.cholesky_solve(part.T, self._factor(key)).T.to(residual.dtype)
+            factor, part = self._factor(key), residual[chosen].to(self.gram.dtype).T
+            # cholesky_solve would copy the factor at every call, which costs more than all the rest of the solver.
+            inner = torch.linalg.solve_triangular(factor, part, upper=False)
+            out[chosen] = torch.linalg.solve_triangular(factor.T, inner, upper=True).T.to(residual.dtype)
         return out / total[:, None]
+
+
+def weighted_gram(
+    matrix: Float[Tensor, "row d"], weight: Float[Tensor, "row"], mean: Float[Tensor, "d"]
+) -> Float[Tensor, "d d"]:
+    """``sum_i w_i (x_i - m)(x_i - m)'``, a slice of rows at a time, in the matrix's own precision."""
+    columns = matrix.shape[1]
+    out = torch.zeros(columns, columns, dtype=matrix.dtype, device=matrix.device)
+    root, large = weight.sqrt()[:, None], columns > 64 and matrix.device.type == "cpu"
+    for part, own in zip(matrix.split(SLICE), root.split(SLICE), strict=True):
+        side = (part - mean) * own
+        if large:
+            # The product is symmetric: half of it is enough.
+            update = dsyrk if side.dtype == torch.float64 else ssyrk
+            update(1.0, side.numpy().T, beta=1.0, c=out.numpy().T, overwrite_c=True, lower=False)
+        else:
+            out += side.T @ side
+    # Of column-major storage the upper triangle was filled, which is the lower one of ours.
+    return out.tril() + out.tril(-1).T if large else out

@@ -15,7 +15,11 @@ from scipy.special import expit
 
 
 def quality(
-    scores: Float[np.ndarray, "row"], labels: Float[np.ndarray, "row"], threshold: Float[np.ndarray, "row"]
+    scores: Float[np.ndarray, "row"],
+    labels: Float[np.ndarray, "row"],
+    threshold: Float[np.ndarray, "row"],
+    *,
+    log_odds: bool = True,
 ) -> dict[str, float]:
     """Balanced accuracy, average precision, Brier score and expected calibration error.
 
@@ -23,6 +27,7 @@ def quality(
         scores: log-odds; rows without one are left out.
         labels: 0, 1, NaN.
         threshold: above it a row is called positive.
+        log_odds: whether scores are; if not, Brier score and calibration are NaN.
     """
     kept = ~np.isnan(scores) & ~np.isnan(labels)
     z, y, limit = scores[kept], labels[kept] > 0, threshold[kept]
@@ -32,6 +37,8 @@ def quality(
     called = z > limit
     balanced = (called[y].mean() + (~called[~y]).mean()) / 2
     chance = expit(z)
+    if not log_odds:
+        chance = np.full(len(z), math.nan)
     values = (balanced, average_precision(z, y.astype(float)), np.mean((chance - y) ** 2), calibration_error(chance, y))
     return {name: float(value) for name, value in zip(names, values, strict=True)}
 

@@ -18,11 +18,12 @@ from jaxtyping import Float, Int, Shaped
 
 from hooks.sites import Site
 from probes.latent.controls import control_label, shuffled
-from probes.latent.crossfit import CrossFit, crossfit, crossfit_at
-from probes.latent.logistic import ClassWeight
-from probes.latent.matrix import SiteMatrix, whole
+from probes.latent.crossfit import CrossFit
+from probes.latent.kinds import Kind, Ready
+from probes.latent.matrix import whole
 from probes.latent.quality import quality
 from probes.latent.ranking import Tested, Wins, assess, assess_difference, within_folds
+from probes.latent.sparse import k_sparse
 from probes.stats import Estimate
 
 
@@ -38,28 +39,24 @@ class Question:
     """The problem of each row, as numbers from 0."""
     folds: Int[np.ndarray, "row"]
     """The outer fold of each row."""
-    C: Float[np.ndarray, "C"]
-    """Strengths to choose among."""
-    inner: int
-    """Inner folds of each outer fold."""
-    class_weight: ClassWeight
-    """As in scikit-learn."""
+    kind: Kind
+    """Which probe, and how it is fitted."""
     n_boot: int
     """Bootstrap draws."""
     seed: int
     """Names the streams."""
-    device: Any
-    """Where to fit; None for the CPU."""
+    sparse: tuple[int, ...] = ()
+    """Coordinates of the k-sparse probes beside it; none by default."""
 
-    def fit(self, site: SiteMatrix) -> CrossFit:
+    def fit(self, site: Ready) -> CrossFit:
         """All labels at one site."""
-        return crossfit(site, self.values, self.folds, C=self.C, inner=self.inner, class_weight=self.class_weight)
+        return self.kind.fit(site, self.values, self.folds)
 
     def refit(
-        self, site: SiteMatrix, values: Float[np.ndarray, "label row"], C: Float[np.ndarray, "label fold"]
+        self, site: Ready, values: Float[np.ndarray, "label row"], C: Float[np.ndarray, "label fold"]
     ) -> Float[np.ndarray, "label row"]:
         """Other labels at strengths that are given."""
-        return crossfit_at(site, values, self.folds, C, class_weight=self.class_weight)
+        return self.kind.refit(site, values, self.folds, C)
 
     def wins(self, scores: Float[np.ndarray, "row"], at: int) -> Wins:
         """How scores rank the rows of label number ``at``."""
@@ -67,11 +64,11 @@ class Question:
 
     def assess(self, wins: Wins) -> Tested:
         """AUROC against one half."""
-        return assess(wins, n_boot=self.n_boot, seed=self.seed)
+        return assess(wins, n_boot=self.n_boot, seed=self.seed, cross_fitted=True)
 
     def difference(self, first: Wins, second: Wins) -> Tested:
         """``second`` minus ``first``."""
-        return assess_difference(first, second, n_boot=self.n_boot, seed=self.seed)
+        return assess_difference(first, second, n_boot=self.n_boot, seed=self.seed, cross_fitted=True)
 
 
 class Beside:
@@ -118,13 +115,18 @@ def probe_site(
     Raises:
         ValueError: when the site has another number of rows than the labels.
     """
-    site = SiteMatrix.of(whole(acts[name]), setup.device)
-    if len(site.inverse) != setup.values.shape[1]:
-        raise ValueError(f"{name} has {len(site.inverse)} rows and the labels have {setup.values.shape[1]}")
+    rows = whole(acts[name])
+    if len(rows) != setup.values.shape[1]:
+        raise ValueError(f"{name} has {len(rows)} rows and the labels have {setup.values.shape[1]}")
+    few = _few(setup, rows)
+    site = setup.kind.ready(rows)
+    # From here on the site made ready is the only copy that is needed.
+    del rows
     fitted = setup.fit(site)
     extra = _controls(setup, site, fitted, types) if controls else {}
+    del site
     if twin is not None:
-        other = setup.fit(SiteMatrix.of(whole(twin[name]), setup.device))
+        other = setup.fit(setup.kind.ready(whole(twin[name])))
         extra["twin"] = np.array([within_folds(z, y, setup.folds) for z, y in zip(other.scores, setup.values)])
     parsed = Site.parse(name) if _is_site(name) else None
     where = {"site": name, "kind": parsed.kind if parsed else None, "layer": parsed.layer if parsed else None}
@@ -134,16 +136,31 @@ def probe_site(
         own = {key: float(value[at]) for key, value in extra.items()}
         if "control" in own:
             own["selectivity"] = wins.value - own["control"]
+        described = quality(
+            fitted.scores[at], setup.values[at], fitted.threshold[at], log_odds=setup.kind.log_odds
+        )
         lines.append(
             where | _counts(setup, at, label) | _columns("auroc", setup.assess(wins), with_p=True) | own
-            | beside.compare(wins, at) | quality(fitted.scores[at], setup.values[at], fitted.threshold[at])
-            | {"C": float(np.median(fitted.C[at]))}
+            | beside.compare(wins, at) | described | setup.kind.chosen(fitted, at) | few[at]
         )  # fmt: skip
     return fitted, lines
 
 
+def _few(setup: Question, rows: Any) -> list[dict[str, Any]]:
+    """For each label the columns of its k-sparse probes: score, interval, p, and why there is none."""
+    out: list[dict[str, Any]] = [{} for _ in setup.names]
+    for own, values in zip(out, setup.values) if setup.sparse else ():
+        weight = "balanced" if setup.kind.class_weight == "balanced" else None
+        options: dict[str, Any] = {"class_weight": weight, "n_boot": setup.n_boot, "seed": setup.seed}
+        for line in k_sparse(rows, values, setup.problems, k=setup.sparse, **options):
+            name = f"sparse_{line['k']}"
+            own[name] = line["auroc"]
+            own |= {f"{name}_{key}": line[key] for key in ("low", "high", "p", "rejected")}
+    return out
+
+
 def _controls(
-    setup: Question, site: SiteMatrix, fitted: CrossFit, types: Sequence[np.ndarray]
+    setup: Question, site: Ready, fitted: CrossFit, types: Sequence[np.ndarray]
 ) -> dict[str, np.ndarray]:
     """AUROC of the same probe, at the same strengths, on shuffled labels and on the control task."""
     mixed = [shuffled(own, seed=setup.seed, name=label) for own, label in zip(setup.values, setup.names)]

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pandas as pd
 
+from probes.report.beforehand import beforehand
 from probes.report.blocks import Absent, Block, Fold, Heading, Section, Text
 from probes.report.drawings import dose_response
 from probes.report.folder import StudyReader
 from probes.report.heatmap import heat_map
 from probes.report.pictures import picture
+from probes.report.steered import dose_curve
 from probes.report.tables import Column, interval, table_of
 
 PROBES = "It needs a probe sweep over base activations (stage “probes” of a study)."
@@ -57,6 +59,7 @@ def already_there(reader: StudyReader) -> Section:
     blocks = (
         Heading("Probes on base activations"),
         *_probes(reader),
+        *beforehand(reader),
         Heading("Steering the base model"),
         *_steering(reader),
     )
@@ -113,7 +116,8 @@ def _steering(reader: StudyReader) -> list[Block]:
     columns = [column for column in STEERING_COLUMNS if reader.identified or column.name != "recovery"]
     note = "Damage: divergence from the unsteered model on the same text. p: against the random vectors."
     table = table_of(_ordered(frame), columns, "Steered generation beside random vectors", note=note, sortable=True)
-    return [*blocks, table] if len(frame) <= 14 else [*blocks, Fold(f"All {len(frame)} steered runs", (table,))]
+    runs = table if len(frame) <= 14 else Fold(f"All {len(frame)} steered runs", (table,))
+    return [*blocks, *dose_curve(reader), runs]
 
 
 def _ordered(frame: pd.DataFrame) -> pd.DataFrame:

@@ -7,7 +7,9 @@ interval. What it does not show: why the models part where a gate opens.
 from __future__ import annotations
 
 from probes.routing.arms import CONTROLS, Arm, route
+from probes.routing.critical import critical_places
 from probes.routing.curve import RecoveryCurve, curve
+from probes.routing.fitted import PartingProbe, parting_probe
 from probes.routing.gates import (
     Gate,
     Sight,
@@ -27,20 +29,34 @@ from probes.routing.gates import (
     random,
     threshold_at,
 )
+from probes.routing.learned import LearnedRouter, learn_router, learned
+from probes.routing.matched import Control
 from probes.routing.outcome import RouteResult
 from probes.routing.recovery import Recovery, recovered, recovery
+from probes.routing.specs import Workshop, parse_gates
 from probes.routing.spots import where, which
+from probes.routing.steered import shift, strategy_arms
+from probes.routing.vector_training import strategy_vectors
+from probes.routing.vectors import StrategyVectors
+from probes.routing.written import cues
 
 __all__ = [
     "CONTROLS",
     "Arm",
+    "Control",
     "Gate",
+    "LearnedRouter",
+    "PartingProbe",
     "Recovery",
     "RecoveryCurve",
     "RouteResult",
     "Sight",
+    "StrategyVectors",
+    "Workshop",
     "always",
     "budgeted",
+    "critical_places",
+    "cues",
     "curve",
     "disagreement",
     "entropy",
@@ -48,8 +64,12 @@ __all__ = [
     "first_k",
     "js",
     "kl",
+    "learn_router",
+    "learned",
     "margin",
     "never",
+    "parse_gates",
+    "parting_probe",
     "place_scores",
     "places",
     "probe",
@@ -57,6 +77,9 @@ __all__ = [
     "recovered",
     "recovery",
     "route",
+    "shift",
+    "strategy_arms",
+    "strategy_vectors",
     "threshold_at",
     "where",
     "which",

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -28,13 +27,9 @@ from hooks.gate import Gate, Sight, always, disagreement, entropy, js, kl, margi
 from hooks.gate import every as _every
 from hooks.gate import first as _first
 from hooks.gate import random as _random
-from hooks.model import Model
-from hooks.packing import by_length, pad_right
 from hooks.pair import Pair
 from hooks.rollouts import Rollouts
-from hooks.streams import stream
-
-Half = Literal["base", "rl"]
+from probes.routing.sights import Half, sights
 
 __all__ = [
     "Gate",
@@ -138,82 +133,11 @@ def place_scores(
 
     It does not show where the gate would open in the text that it would itself bring about.
     """
-    writer, other = (pair.base, pair.rl) if primary == "base" else (pair.rl, pair.base)
-    sequences = text.sequences()
-    names = list(zip(text.frame["problem"], text.frame["sample"], strict=True))
-    tables: dict[int, pd.DataFrame] = {}
-    for batch in by_length([len(ids) for ids, _ in sequences], batch_tokens):
-        rows = [(int(row), *sequences[row]) for row in batch if len(sequences[row][0]) > sequences[row][1]]
-        if not rows:
-            continue
-        shown, spans = _sight(gate, pair, writer, other, rows, names, seed)
-        scores = gate.scores(shown).double().cpu().numpy()
-        for (row, ids, n_prompt), (start, stop) in zip(rows, spans, strict=True):
-            problem, sample = names[row]
-            tables[row] = pd.DataFrame(
-                {
-                    "problem": problem,
-                    "sample": sample,
-                    "index": np.arange(len(ids) - n_prompt),
-                    "id": ids[n_prompt:],
-                    "score": scores[start:stop],
-                }
-            )
+    tables = [
+        places.assign(score=gate.scores(seen).double().cpu().numpy())
+        for seen, places in sights(gate, pair, text, primary=primary, batch_tokens=batch_tokens, seed=seed)
+    ]
     if not tables:
         return pd.DataFrame(columns=["problem", "sample", "index", "id", "score", "open"])
-    frame = pd.concat([tables[row] for row in sorted(tables)], ignore_index=True)
-    return frame.assign(open=frame["score"] > gate.threshold)
-
-
-def _sight(
-    gate: Gate,
-    pair: Pair,
-    writer: Model,
-    other: Model,
-    rows: list[tuple[int, list[int], int]],
-    names: list[tuple[str, int]],
-    seed: int,
-) -> tuple[Sight, list[tuple[int, int]]]:
-    """What a gate sees over whole texts at once, and which of its positions belong to each text."""
-    ids = pad_right([np.asarray(own, dtype=np.int64) for _, own, _ in rows], writer.pad_id).to(writer.device)
-    # A token is chosen from the place before it: the last prompt token chooses the first generated one.
-    chosen = [np.arange(n_prompt - 1, len(own) - 1) for _, own, n_prompt in rows]
-    line = torch.from_numpy(np.repeat(np.arange(len(rows)), [len(at) for at in chosen])).to(writer.device)
-    column = torch.from_numpy(np.concatenate(chosen)).to(writer.device)
-    seen: list[torch.Tensor] = []
-    if gate.site is None:
-        hidden = _read(writer, ids)
-    else:
-        with writer.watch([gate.site], lambda site, value: seen.append(value[line, column])):
-            hidden = _read(writer, ids)
-    logits = pair.cut(writer.unembed(hidden[line, column]))
-    rival = None
-    if gate.needs == "both":
-        read = _read(other, ids.to(other.device))
-        at = (line.to(other.device), column.to(other.device))
-        rival = pair.cut(other.unembed(read[at])).to(logits.device)
-    ends = np.cumsum([len(at) for at in chosen])
-    uniform = np.concatenate(
-        [stream(seed, "budget", *names[row]).random(len(at)) for (row, _, _), at in zip(rows, chosen, strict=True)]
-    )
-    sight = Sight(
-        primary_logits=logits,
-        other_logits=rival,
-        index=torch.from_numpy(np.concatenate([np.arange(len(at)) for at in chosen])).to(logits.device),
-        uniform=torch.from_numpy(uniform).to(logits.device),
-        hidden=seen[0] if seen else None,
-        last_ids=ids[line, column],
-        row=line,
-        samples=[(str(names[row][0]), int(names[row][1])) for row, _, _ in rows],
-        context=None,
-    )
-    return sight, list(zip([0, *ends[:-1].tolist()], ends.tolist(), strict=True))
-
-
-def _read(model: Model, ids: torch.Tensor) -> torch.Tensor:
-    """Final hidden states; padding on the right is invisible to a causal model, so there is no mask."""
-    places_of = torch.arange(ids.shape[1], device=ids.device).expand_as(ids)
-    hidden: torch.Tensor = model.backbone(
-        input_ids=ids, attention_mask=None, position_ids=places_of, past_key_values=None, use_cache=False
-    )
-    return hidden
+    frame = pd.concat(tables).sort_values(["text", "index"], kind="stable").drop(columns="text")
+    return frame.reset_index(drop=True).assign(open=lambda table: table["score"] > gate.threshold)

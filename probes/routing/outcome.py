@@ -115,7 +115,7 @@ def outcome(
             continue
         ours, theirs = paired.accuracy[f"arm {matched}"], paired.accuracy[f"arm {name}"]
         apart = mean_difference(theirs, ours, level=level)
-        share = _share_of_gap(b, r, theirs, ours, level)
+        share = _share_of_gap(b, r, theirs, ours, paired.samples, level)
         rows.append(
             {
                 "arm": matched, "control": name, "kind": kind, "difference": apart.value, "low": apart.low,
@@ -141,9 +141,9 @@ def outcome(
     return RouteResult(frame, contrasts, runs, dict(rollouts), base, rl, manifest=manifest)
 
 
-def _share_of_gap(b: Any, r: Any, theirs: Any, ours: Any, level: float) -> Estimate:
+def _share_of_gap(b: Any, r: Any, theirs: Any, ours: Any, samples: float, level: float) -> Estimate:
     """(gate - control) / (RL - base), by the rules of a recovery; NaN with it."""
-    share = recovered(b, r, b + (ours - theirs), level=level)
+    share = recovered(b, r, b + (ours - theirs), samples=samples, level=level)
     if share.measured:
         return share
     return Estimate(np.nan, np.nan, np.nan, share.n, share.method, level)

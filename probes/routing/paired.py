@@ -32,6 +32,8 @@ class Paired:
     """Mean number of tokens written with the gate open; NaN where an arm has no gate."""
     changed: Mapping[str, Float[np.ndarray, "problem"]]
     """Mean number of those that differ from what the primary would have written; NaN without a record."""
+    samples: float
+    """Graded samples of a problem: the mean over problems, of the arm that has fewest."""
     left_out: int
     """Problems that some arm lacks or has no graded sample of."""
 

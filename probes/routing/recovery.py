@@ -6,8 +6,14 @@ with :math:`\bar b, \bar r, \bar m` the accuracies of base, RL and mixed texts, 
 over a problem's samples. Nothing is clipped: mixed texts can be worse than the base (R < 0) or better than RL (R > 1).
 The interval is Fieller's (1954), paired by problem: it holds every R that the data do not refute at the level, and it
 widens without bound as the gap shrinks. Where the interval of the gap covers zero there is no gain to explain and no
-ratio. Where mixed texts score as one of the two models on *every* problem, the covariance is zero; the interval then
-comes from the largest share of differing problems that zero out of n allows, ``1 - ((1 - level) / 2)^(1/n)``.
+ratio. Answers are right or wrong, and mixed texts that nearly always score as the RL model differ from it on a handful
+of problems; their spread is then known badly, and Student's quantile alone covers too little. The set is therefore
+that of problems one of which might half have been off by one sample more: ``1 / (2 samples^2)`` is added to the sum of
+squares of the numerator. In simulation over gaps, recoveries and correlations the 95 % interval then covers at least
+93 % from 30 problems with one sample on (91 % without), and 93 to 97 % at 100 problems and more except for recoveries
+near 0 and 1, where it covers more. Where mixed texts score as one of the two models on *every* problem, the covariance
+is zero; the interval then comes from the largest share of differing problems that zero out of n allows,
+``1 - ((1 - level) / 2)^(1/n)``.
 
 Definition of the ratio: arXiv 2603.22446 and 2510.07364 (which clips it at zero). Assumes the three arms were decoded
 in the same way on the same problems. What it does not show: that the gate alone did it. An open gate brings in the
@@ -141,7 +147,7 @@ def of_paired(
     """The recovery of one arm of a table that is already lined up."""
     options: dict[str, Any] = {"n_boot": n_boot, "level": level, "seed": seed}
     b, r, m = (paired.accuracy[name] for name in ("base", "rl", arm))
-    share = recovered(b, r, m, level=level)
+    share = recovered(b, r, m, samples=paired.samples, level=level)
     names = {"base": "base", "rl": "rl", "mixed": arm}
     return Recovery(
         ratio=share.value if share.measured else None,
@@ -180,14 +186,16 @@ def recovered(
     rl: Float[np.ndarray, "problem"],
     mixed: Float[np.ndarray, "problem"],
     *,
+    samples: float = 1,
     level: float = 0.95,
 ) -> Estimate:
     """The ratio and its interval from one accuracy a problem and arm; NaN where there is no gain to explain.
 
-    Formula and assumptions stand at the head of this file. It does not show a cause.
+    ``samples`` is the number that each accuracy is a mean of; 1 gives the widest interval. Formula and assumptions
+    stand at the head of this file. It does not show a cause.
     """
     gain, gap = mixed - base, rl - base
-    share = ratio(gain, gap, level=level)
+    share = ratio(gain, gap, level=level, slack=0.5 / samples**2)
     n = len(gap)
     if not share.measured:
         return Estimate(np.nan, -np.inf, np.inf, n, NO_GAIN if n > 1 else share.method, level)

@@ -34,6 +34,7 @@ def ratio(
     method: Literal["fieller", "bootstrap"] = "fieller",
     n_boot: int = 2000,
     level: float = 0.95,
+    slack: float = 0.0,
     seed: int = 0,
     label: str = "bootstrap",
 ) -> Estimate:
@@ -46,6 +47,8 @@ def ratio(
         method: Fieller's set, or percentiles of the bootstrapped ratio.
         n_boot: draws, for the bootstrap.
         level: of the interval, and of the test whether the denominator is there at all.
+        slack: added to the numerator's sum of squares in Fieller's set: deviations that so few problems may not have
+            shown yet, where a numerator counts rare events.
         seed: of the draws.
         label: of the random stream.
 
@@ -66,7 +69,7 @@ def ratio(
         math.nan, -math.inf, math.inf, n, "undefined: the interval of the denominator covers zero", level
     )
     if method == "fieller":
-        ends = _fieller(table, level)
+        ends = _fieller(table, level, slack)
         if ends is None:
             return undefined
         value = float(table[:, 0].mean() / table[:, 1].mean())
@@ -77,10 +80,11 @@ def ratio(
     return bootstrap_table(table, lambda x, y: x / y, n_boot=n_boot, level=level, seed=seed, label=label)
 
 
-def _fieller(table: Float[np.ndarray, "problem 2"], level: float) -> tuple[float, float] | None:
+def _fieller(table: Float[np.ndarray, "problem 2"], level: float, slack: float) -> tuple[float, float] | None:
     n = len(table)
     x, y = table.mean(axis=0)
     covariance = np.cov(table, rowvar=False) / n
+    covariance[0, 0] += slack / (n * (n - 1))
     squared_t = stdtrit(n - 1, (1 + level) / 2) ** 2
     # The set is a r^2 - 2 b r + c <= 0; it is an interval exactly when a, the gap's own test, is positive.
     a = y * y - squared_t * covariance[1, 1]

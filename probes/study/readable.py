@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,31 +12,36 @@ import pandas as pd
 from hooks.capture import capture
 from hooks.organisms.chains import Policy, decision_probabilities
 from hooks.rollouts import Rollouts
-from hooks.sites import Positions
 from hooks.twin import random_twin
 from probes.evidence import Evidence
-from probes.latent.spans import OTHER, decisions
+from probes.latent.spans import decisions
 from probes.latent.sweep import sweep
-from probes.latent.transfer import transfer
 from probes.stats import Estimate
-from probes.study.materials import Materials
+from probes.study.beforehand import SAMPLES, label_columns, masks, read_both, write_tables
+from probes.study.materials import Materials, first_samples
 from probes.study.noted import note
 from probes.study.says import first
 from probes.study.written import spans_of
 
-FEWEST = 30
-"""Decisions for and against a strategy below which no probe is fitted."""
+__all__ = ["decision_activations", "decision_rows", "label_columns", "probes"]
+
 SITES = "resid_post.*"
 
 
 def decision_rows(materials: Materials) -> tuple[Rollouts, pd.DataFrame]:
     """The base's own texts, and the places where each of their spans was chosen, in capture order."""
     texts = first(materials, "base_samples")
-    found = decisions(spans_of(materials, "base_samples"), texts)
+    return texts, _places(materials, texts, "base_samples")
+
+
+def _places(materials: Materials, texts: Rollouts, name: str) -> pd.DataFrame:
+    """The decisions in some of the rollouts called ``name``, in capture order; ``row`` counts the texts."""
+    spans = spans_of(materials, name)
     order = {key: at for at, key in enumerate(zip(texts.frame["problem"], texts.frame["sample"], strict=True))}
+    keys = list(zip(spans.frame["problem"], spans.frame["sample"], strict=True))
+    found = decisions(replace(spans, frame=spans.frame[[key in order for key in keys]]), texts)
     row = [order[key] for key in zip(found["problem"], found["sample"], strict=True)]
-    found = found.assign(row=row).sort_values(["row", "position"]).reset_index(drop=True)
-    return texts, found
+    return found.assign(row=row).sort_values(["row", "position"]).reset_index(drop=True)
 
 
 def decision_activations(materials: Materials) -> Mapping[str, Any]:
@@ -45,27 +51,11 @@ def decision_activations(materials: Materials) -> Mapping[str, Any]:
         materials.pair,
         texts,
         sites=SITES,
-        positions=_masks(texts, found),
+        positions=masks(texts, found),
         store=materials.folder.root / "acts" / "decisions",
         progress=materials.tell("both models read the decisions"),
     )
     return acts
-
-
-def label_columns(found: pd.DataFrame) -> pd.DataFrame:
-    """A column for each strategy and place that is common enough: 1 chosen, 0 not chosen, missing elsewhere.
-
-    The first decision of a text and those inside it are different questions: what can be chosen differs, and a probe
-    that only knew where it stands would look good on both together.
-    """
-    columns = {}
-    for place in ("start", "inner"):
-        here = found["place"] == place
-        for strategy in sorted(set(found.loc[here, "strategy"]) - {OTHER}):
-            chosen = (found["strategy"] == strategy) & here
-            if min(chosen.sum(), here.sum() - chosen.sum()) >= FEWEST:
-                columns[f"{strategy} ({place})"] = chosen.astype(float).where(here)
-    return pd.DataFrame(columns, index=found.index)
 
 
 def ceilings(texts: Rollouts, found: pd.DataFrame, labels: pd.DataFrame, policy: Policy, decode: Any) -> pd.DataFrame:
@@ -87,7 +77,17 @@ def ceilings(texts: Rollouts, found: pd.DataFrame, labels: pd.DataFrame, policy:
 
 
 def probes(materials: Materials) -> None:
-    """Linear probes at every layer for every strategy, beside baselines, controls and the best possible reader."""
+    """Linear probes at every layer for every strategy, beside baselines, controls and the best possible reader.
+
+    The base's own text is swept; then both models read the decisions of both models' texts.
+    """
+    base = _swept(materials)
+    rl = _on_rl_text(materials, {} if base is None else base[1])
+    write_tables(materials, [tables for tables in (None if base is None else base[0], rl) if tables is not None])
+
+
+def _swept(materials: Materials) -> tuple[dict[str, pd.DataFrame], dict[str, str]] | None:
+    """Sweep the base on its own text; the readings of both models there, and the layer chosen for each label."""
     config = materials.config
     texts, found = decision_rows(materials)
     labels = label_columns(found)
@@ -95,56 +95,71 @@ def probes(materials: Materials) -> None:
         empty = pd.DataFrame(columns=["site", "layer", "label", "place", "n", "positives", "auroc", "low", "high"])
         materials.folder.table("probes", empty)
         materials.folder.table("probes_selected", empty)
-        return
+        return None
     acts = decision_activations(materials)
     ceiling = None
     if materials.policy is not None:
         ceiling = ceilings(texts, found, labels, materials.policy, materials.pair.base.decode)
         # A decision without a stated probability has no ceiling, so the probe is not judged on it either.
         labels = labels.where(ceiling.notna())
+    twin = _twin(materials, texts, found)
     result = sweep(
         acts["base"],
         labels,
         tokens=texts,
         ceiling=ceiling,
-        twin=_twin(materials, texts, found),
+        twin=twin,
         seed=config.seed,
         n_boot=config.n_boot // 2,
         progress=materials.tell("probes"),
     )
-    read = transfer(acts["base"], acts["rl"], labels, seed=config.seed, n_boot=config.n_boot // 2)
-    materials.folder.table("probes", _table(result.frame, result.selected, read.frame))
+    # The site a reader may quote is the one that nested selection chose most often.
+    pairs = zip(result.selected["label"], result.selected["sites"], strict=True)
+    chosen = {str(label): str(sites).split(" x")[0] for label, sites in pairs}
+    read = read_both(materials, "base text", texts, found, labels, acts, twin=twin, chosen=chosen)
+    materials.folder.table("probes", _table(result.frame, chosen, read["transfer"]))
     materials.folder.table("probes_selected", result.selected)
-    materials.folder.table("probes_transfer", read.frame)
     note(materials.folder, "probes", _evidence(result.selected))
     materials.folder.figure("probes", result.plot())
+    return read, chosen
 
 
-def _masks(texts: Rollouts, found: pd.DataFrame) -> Positions:
-    """The decisions as positions of a capture."""
-    chosen = [[False] * len(ids) for ids, _ in texts.sequences()]
-    for row, position in zip(found["row"], found["position"], strict=True):
-        chosen[row][position] = True
-    return Positions.mask(chosen)
+def _on_rl_text(materials: Materials, chosen: Mapping[str, str]) -> dict[str, pd.DataFrame] | None:
+    """The readings of both models at the decisions of the RL model's text; None where no label is common enough."""
+    texts = first_samples(first(materials, "rl_samples"), SAMPLES)
+    found = _places(materials, texts, "rl_samples")
+    labels = label_columns(found)
+    if labels.empty:
+        return None
+    acts: Mapping[str, Any] = capture(
+        materials.pair,
+        texts,
+        sites=SITES,
+        positions=masks(texts, found),
+        store=materials.folder.root / "acts" / "decisions_rl",
+        progress=materials.tell("both models read the RL text's decisions"),
+    )
+    twin = _twin(materials, texts, found)
+    return read_both(materials, "RL text", texts, found, labels, acts, twin=twin, chosen=chosen)
 
 
 def _twin(materials: Materials, texts: Rollouts, found: pd.DataFrame) -> Mapping[str, Any]:
     """The same places in a model of the same shape that was never trained."""
     twin = random_twin(materials.pair.base, seed=materials.config.seed)
-    acts: Mapping[str, Any] = capture(twin, texts, sites=SITES, positions=_masks(texts, found))
+    acts: Mapping[str, Any] = capture(twin, texts, sites=SITES, positions=masks(texts, found))
     return acts
 
 
-def _table(frame: pd.DataFrame, selected: pd.DataFrame, read: pd.DataFrame) -> pd.DataFrame:
-    """The sweep under the names the report reads, with the reading of the RL model beside it."""
+def _table(frame: pd.DataFrame, chosen: Mapping[str, str], read: pd.DataFrame) -> pd.DataFrame:
+    """The sweep under the names the report reads, with the reading of the RL model by base-made probes beside it."""
     names = {"rows": "n", "positive": "positives", "baseline_position": "position", "baseline_length": "length",
              "baseline_tokens": "bag"}  # fmt: skip
-    beside = read.rename(columns={"low": "rl_minus_base_low", "high": "rl_minus_base_high"})
-    table = frame.rename(columns=names).merge(beside.drop(columns=["base_auroc", "p"]), on=["site", "label"])
+    moved = read[(read["trained"] == "base") & (read["space"] == "raw")]
+    ends = {f"minus_home{end}": f"rl_minus_base{end}" for end in ("", "_low", "_high")}
+    beside = moved.rename(columns={"auroc": "rl_auroc", **ends})[["site", "label", "rl_auroc", *ends.values()]]
+    table = frame.rename(columns=names).merge(beside, on=["site", "label"])
     table["place"] = table["label"].str.extract(r"\((\w+)\)", expand=False)
-    # The site a reader may quote is the one that nested selection chose most often.
-    chosen = {label: sites.split(" x")[0] for label, sites in zip(selected["label"], selected["sites"], strict=True)}
-    table["reported"] = table["site"] == table["label"].map(chosen)
+    table["reported"] = table["site"] == table["label"].map(dict(chosen))
     return table
 
 

@@ -32,7 +32,7 @@ def routing(materials: Materials) -> None:
     def progress(arm: str, texts: int, total: int) -> None:
         if arm not in done:
             done.append(arm)
-        move(len(done), len(gates) + 4)
+        move(len(done), len(gates) + len(router.CONTROLS))
 
     result = router.route(
         materials.pair,
@@ -72,7 +72,7 @@ def routing(materials: Materials) -> None:
     words = router.which(mixed, decode=materials.pair.base.tokenizer.decode)  # type: ignore[attr-defined]
     words = words.drop(columns="share").rename(columns={"text": "token", "open": "count"})
     materials.folder.table("routed_tokens", words.assign(share=words["count"] / words["count"].sum()))
-    materials.folder.json("token_view", token_view(materials, mixed))
+    materials.folder.json("token_view", token_view(materials.pair.base.tokenizer, mixed))
     materials.folder.figure("recovery", result.plot())
 
 
@@ -94,12 +94,11 @@ def _three(value: Any) -> dict[str, float] | None:
     return None if value is None else {name: float(getattr(value, name)) for name in ("value", "low", "high")}
 
 
-def token_view(materials: Materials, mixed: Rollouts) -> list[dict[str, Any]]:
-    """Who wrote which token, for the first texts."""
-    tokenizer = materials.pair.base.tokenizer
+def token_view(tokenizer: Any, mixed: Rollouts, *, shown: int = SHOWN_TEXTS) -> list[dict[str, Any]]:
+    """Who wrote which token, for the first texts: what the report and the router's own page show."""
     texts = []
-    for row in mixed.frame.head(SHOWN_TEXTS).to_dict("records"):
-        pieces = tokenizer.batch_decode([[token] for token in row["ids"]], skip_special_tokens=True)  # type: ignore[attr-defined]
+    for row in mixed.frame.head(shown).to_dict("records"):
+        pieces = tokenizer.batch_decode([[token] for token in row["ids"]], skip_special_tokens=True)
         correct = row["correct"]
         texts.append(
             {
@@ -110,13 +109,13 @@ def token_view(materials: Materials, mixed: Rollouts) -> list[dict[str, Any]]:
                     {
                         "text": piece,
                         "author": author,
-                        "js": score,
+                        "js": js,
                         "open": bool(is_open),
                         "changed": bool(changed),
                         "other": None,
                     }
-                    for piece, author, score, is_open, changed in zip(
-                        pieces, row["author"], row["gate_score"], row["gate_open"], row["changed"], strict=True
+                    for piece, author, js, is_open, changed in zip(
+                        pieces, row["author"], row["js"], row["gate_open"], row["changed"], strict=True
                     )
                 ],
             }

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pandas as pd
 
 from hooks.direction import Direction
 from probes.evidence import Evidence
 from probes.latent.directions import direction
-from probes.latent.steering import steering_effect
+from probes.latent.dose import dose_response
+from probes.latent.placebos import Placebo, shuffled_pairs
+from probes.latent.steering import SteeringEffect, steering_effect
+from probes.study.beforehand import label_columns
 from probes.study.materials import Materials
 from probes.study.noted import note
-from probes.study.readable import decision_activations, decision_rows, label_columns
+from probes.study.readable import decision_activations, decision_rows
 
 DEPTHS = (0.25, 0.375, 0.5)
 """Depths at which directions are tried; published steering layers lie at 36 to 38 %."""
@@ -35,8 +40,25 @@ def candidates(materials: Materials) -> list[Direction]:
     return out
 
 
+def placebos(materials: Materials) -> Placebo | None:
+    """Vectors by the same recipe from shuffled labels; None where no label is common enough for a vector."""
+    _, found = decision_rows(materials)
+    labels = label_columns(found)
+    if labels.empty:
+        return None
+    acts = decision_activations(materials)["base"]
+    return shuffled_pairs(
+        acts, {str(name): labels[name] for name in labels}, groups=found["problem"], seed=materials.config.seed
+    )
+
+
+def signed(alphas: Sequence[float]) -> list[float]:
+    """The doses, their negatives, and none."""
+    return sorted({0.0, *alphas, *(-alpha for alpha in alphas)})
+
+
 def steering(materials: Materials) -> None:
-    """Choose direction and dose on half of the problems, measure them on the other half against random vectors."""
+    """Choose direction and dose on half of the problems, measure them on the other half against placebos."""
     config = materials.config
     effect = steering_effect(
         materials.pair,
@@ -46,6 +68,7 @@ def steering(materials: Materials) -> None:
         rl=materials.rollouts("rl_greedy"),
         alphas=config.alphas,
         n_random=config.random_vectors,
+        shuffled=placebos(materials),
         annotator=config.annotator,
         n_boot=config.n_boot,
         seed=config.seed,
@@ -55,7 +78,36 @@ def steering(materials: Materials) -> None:
     materials.folder.table("steering", effect.frame)
     materials.folder.table("steering_calibration", effect.calibration)
     materials.folder.figure("steering", effect.plot())
+    _curve(materials, effect)
     found = Evidence(steering=effect.recovery, steering_over_random=effect.over_random)
     note(materials.folder, "steering", found)
     held = pd.Series({"p": effect.p, "alpha": effect.alpha})
     materials.folder.json("steering", {**held.to_dict(), "headline": effect.headline()})
+
+
+def _curve(materials: Materials, effect: SteeringEffect) -> None:
+    """Effect and damage of the chosen vector at every dose, on the problems it was not chosen on."""
+    if effect.chosen is None:
+        return
+    config, held = materials.config, set(effect.held)
+    curve = dose_response(
+        materials.pair,
+        [problem for problem in materials.problems if problem.id in held],
+        effect.chosen,
+        alphas=signed(config.alphas),
+        annotator=config.annotator,
+        n_boot=config.n_boot,
+        seed=config.seed,
+        settings=materials.settings(),
+    )
+    against = curve.anti_steered
+    frame = curve.frame.assign(
+        anti_steered_overall=against.value,
+        anti_steered_overall_low=against.low,
+        anti_steered_overall_high=against.high,
+        slope=curve.slope.value,
+        slope_low=curve.slope.low,
+        slope_high=curve.slope.high,
+    )
+    materials.folder.table("steering_dose", frame)
+    materials.folder.figure("steering_dose", curve.plot())

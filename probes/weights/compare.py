@@ -19,8 +19,9 @@ unchanged entries is a fact about the format and the step size as much as about 
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -29,42 +30,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from hooks.pair import Pair
+from probes.weights.counts import ETA, TOLERANCE, Counts, count, finite
 from probes.weights.delta import Delta
 from probes.weights.files import Checkpoint, place
 from probes.weights.sources import paths_of
 from probes.weights.spectrum import Spectrum, shuffled, spectrum
 
-TOLERANCE = 1e-5
-ETA = 1e-3
-_CHUNK = 1 << 18  # entries compared at a time: all temporaries stay in the processor's cache
-
-
-@dataclass(frozen=True)
-class _Counts:
-    """Entry counts of one pair of tensors; they add up over chunks."""
-
-    size: int = 0
-    exact: int = 0
-    tolerance: int = 0
-    relative: int = 0
-    stored: int = 0
-    one_ulp: int = 0
-    squares: float = 0.0
-    base_squares: float = 0.0
-    largest: float = 0.0
-
-    def __add__(self, other: _Counts) -> _Counts:
-        return _Counts(
-            size=self.size + other.size,
-            exact=self.exact + other.exact,
-            tolerance=self.tolerance + other.tolerance,
-            relative=self.relative + other.relative,
-            stored=self.stored + other.stored,
-            one_ulp=self.one_ulp + other.one_ulp,
-            squares=self.squares + other.squares,
-            base_squares=self.base_squares + other.base_squares,
-            largest=max(self.largest, other.largest),
-        )
+_CHUNK = 1 << 17  # entries compared at a time: all temporaries stay in the processor's cache
+_THREADS = min(4, os.cpu_count() or 1)  # while one chunk comes from the disk another is compared
 
 
 def compare(
@@ -93,10 +66,11 @@ def compare(
     """
     base_path, rl_path = paths_of(pair_or_base, rl)
     rows: list[dict[str, Any]] = []
-    with Checkpoint.open(base_path) as base, Checkpoint.open(rl_path) as tuned:
+    with Checkpoint.open(base_path) as base, Checkpoint.open(rl_path) as tuned, ThreadPoolExecutor(_THREADS) as threads:
         shared, notes = _line_up(base, tuned)
+        on = device if ranks else None
         for done, name in enumerate(shared):
-            counts, delta = _read(base, tuned, name, tolerance=tolerance, eta=eta, device=device if ranks else None)
+            counts, delta = _read(base, tuned, name, tolerance=tolerance, eta=eta, device=on, threads=threads)
             rows.append(_row(base, tuned, name, counts) | _ranks(delta, name, null=null, seed=seed))
             if progress is not None:
                 progress(done + 1, len(shared))
@@ -141,87 +115,36 @@ def _rows(one: Any, other: Any) -> int:
     return min(one.shape[0], other.shape[0]) if one.shape else 1
 
 
-def _pieces(base: Checkpoint, rl: Checkpoint, name: str) -> Iterator[tuple[int, Tensor, Tensor]]:
-    """Chunks of rows of both tensors with the row they start at."""
-    one, other = base.tensors[name], rl.tensors[name]
-    rows = _rows(one, other)
-    step = max(1, _CHUNK // max(1, math.prod(one.shape[1:])))
+def _starts(rows: int, width: int) -> Iterator[tuple[int, int]]:
+    """First and last row of each chunk."""
+    step = max(1, _CHUNK // max(1, width))
     for start in range(0, rows, step):
-        stop = min(start + step, rows)
-        yield start, base.rows(name, start, stop), rl.rows(name, start, stop)
+        yield start, min(start + step, rows)
 
 
 def _read(
-    base: Checkpoint, rl: Checkpoint, name: str, *, tolerance: float, eta: float, device: str | None
-) -> tuple[_Counts, Float[Tensor, "row column"] | None]:
+    base: Checkpoint, rl: Checkpoint, name: str, *, tolerance: float, eta: float, device: str | None, threads: Executor
+) -> tuple[Counts, Float[Tensor, "row column"] | None]:
     """Counts of one parameter, and its difference in float32 where it is a matrix and a device is given."""
     shape = base.tensors[name].shape
     matrix = device is not None and len(shape) == 2 and min(shape) > 1 and place(name)[2] != "norm"
     rows = _rows(base.tensors[name], rl.tensors[name])
     delta = torch.empty(rows, shape[1], device=device) if matrix else None
-    counts = _Counts()
-    for start, one, other in _pieces(base, rl, name):
-        difference = other.float() - one.float()
-        counts = counts + count(one, other, difference, tolerance=tolerance, eta=eta)
-        if not math.isfinite(counts.squares) or not math.isfinite(counts.base_squares):
-            raise ValueError(f"{name} holds values that are not finite in one of the checkpoints; repair it first.")
+
+    def work(span: tuple[int, int]) -> Counts:
+        one, other = base.rows(name, *span), rl.rows(name, *span)
         if delta is not None:
-            delta[start : start + len(one)] = difference.to(delta.device)
+            delta[slice(*span)] = (other.float() - one.float()).to(delta.device)
+        return count(one, other, tolerance=tolerance, eta=eta)
+
+    # Sums are taken in the order of the chunks, so that the number of threads changes no digit.
+    counts = sum(threads.map(work, _starts(rows, math.prod(shape[1:]))), Counts())
+    if not finite(counts):
+        raise ValueError(f"{name} holds values that are not finite in one of the checkpoints; repair it first.")
     return counts, delta
 
 
-def count(
-    one: Float[Tensor, "*shape"],
-    other: Float[Tensor, "*shape"],
-    difference: Float[Tensor, "*shape"],
-    *,
-    tolerance: float = TOLERANCE,
-    eta: float = ETA,
-) -> _Counts:
-    """Counts of entries by each definition of "unchanged" for a base tensor, an RL tensor and their difference."""
-    one_bf16, other_bf16 = one.bfloat16(), other.bfloat16()
-    steps = _ordered(other_bf16) - _ordered(one_bf16)
-    exact = _count(steps == 0)
-    size = difference.abs()
-    if one.dtype == other.dtype == torch.bfloat16:
-        within, stored = _count(size <= tolerance), exact
-    else:
-        within = _count((other_bf16.float() - one_bf16.float()).abs() <= tolerance)
-        stored = _count(one.double() == other.double())
-    if one.dtype == other.dtype == torch.bfloat16 and eta < 2.0**-9:
-        # Two different bfloat16 values are further apart than this: the relative test is then equality.
-        relative = exact
-    else:
-        relative = _count(size <= eta * torch.maximum(one.float().abs(), other.float().abs()))
-    flat, base = difference.flatten(), one.float().flatten()
-    return _Counts(
-        size=one.numel(),
-        exact=exact,
-        tolerance=within,
-        relative=relative,
-        stored=stored,
-        one_ulp=_count((steps == 1) | (steps == -1)),
-        squares=float(flat @ flat),
-        base_squares=float(base @ base),
-        largest=float(size.max()) if size.numel() else 0.0,
-    )
-
-
-def _count(chosen: Tensor) -> int:
-    return int(torch.count_nonzero(chosen))
-
-
-def _ordered(values: Tensor) -> Tensor:
-    """Bfloat16 values numbered in order of size, so that neighbours differ by one and both zeros are 0.
-
-    In 16 bits differences may wrap round, but none that is not 0, 1 or -1 can wrap to one of these.
-    """
-    bits = values.contiguous().view(torch.int16)
-    sign = bits >> 15
-    return (bits ^ (sign & 0x7FFF)) - sign
-
-
-def _row(base: Checkpoint, rl: Checkpoint, name: str, counts: _Counts) -> dict[str, Any]:
+def _row(base: Checkpoint, rl: Checkpoint, name: str, counts: Counts) -> dict[str, Any]:
     layer, module, kind = place(name)
     stored = base.tensors[name]
     norm, base_norm = math.sqrt(counts.squares), math.sqrt(counts.base_squares)

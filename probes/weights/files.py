@@ -12,14 +12,16 @@ What it does not show: whether two parameters of one name and shape do the same 
 from __future__ import annotations
 
 import json
+import math
+import os
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Lock
 from types import TracebackType
-from typing import Any
 
+import torch
 from torch import Tensor
 
 _WRAPPERS = ("_orig_mod.", "module.", "base_model.model.")
@@ -28,7 +30,7 @@ _BUFFERS = re.compile(r"(rotary_emb\.inv_freq|masked_bias|attn\.bias|attention\.
 _LAYER = re.compile(r"(?:^|\.)(?:layers|layer|h|blocks)\.(\d+)\.(.+)$")
 _HEADS = ("lm_head.weight", "embed_out.weight")
 _EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "embed_in.weight")
-_FLOATS = {"F64", "F32", "F16", "BF16"}
+_FLOATS = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
 
 def canonical(name: str) -> str:
@@ -81,6 +83,8 @@ class Stored:
     """Its shape."""
     dtype: str
     """Its type as safetensors writes it: ``BF16``, ``F32``, ..."""
+    offset: int
+    """Where its first byte stands in the file."""
 
 
 @dataclass
@@ -95,8 +99,8 @@ class Checkpoint:
     """Names in the file that repeat the embedding and are not counted again."""
     skipped: tuple[str, ...]
     """Buffers (masks, rotary frequencies) that are no parameters."""
-    _handles: dict[Path, Any] = field(default_factory=dict, repr=False)
-    _stack: ExitStack = field(default_factory=ExitStack, repr=False)
+    _open: dict[Path, int] = field(default_factory=dict, repr=False)
+    _lock: Lock = field(default_factory=Lock, repr=False)
 
     @classmethod
     def open(cls, path: str | Path) -> Checkpoint:
@@ -136,20 +140,35 @@ class Checkpoint:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stack.close()
-        self._handles.clear()
+        while self._open:
+            os.close(self._open.popitem()[1])
 
     def rows(self, name: str, start: int, stop: int) -> Tensor:
-        """Rows ``start`` to ``stop`` of a tensor in its stored type (a vector is cut along its only axis)."""
-        return self._slice(name)[start:stop]
+        """Rows ``start`` to ``stop`` of a tensor in its stored type (a vector is cut along its only axis).
 
-    def _slice(self, name: str) -> Any:
-        from safetensors import safe_open
+        They are read, not mapped, so that memory holds no more of the file than these; threads may read at once.
 
+        Raises:
+            ValueError: the file ends before them.
+        """
         stored = self.tensors[name]
-        if stored.file not in self._handles:
-            self._handles[stored.file] = self._stack.enter_context(safe_open(stored.file, framework="pt"))
-        return self._handles[stored.file].get_slice(stored.name)
+        dtype = _FLOATS[stored.dtype]
+        if not stored.shape:
+            start, stop = 0, 1
+        width = math.prod(stored.shape[1:])
+        begin, end = (min(max(at, 0), (stored.shape or (1,))[0]) for at in (start, stop))
+        data = bytearray(max(0, end - begin) * width * dtype.itemsize)
+        if os.preadv(self._file(stored.file), [data], stored.offset + begin * width * dtype.itemsize) != len(data):
+            raise ValueError(f"{stored.file} ends inside {stored.name}; download it again.")
+        if not data:
+            return torch.empty(0, *stored.shape[1:], dtype=dtype)
+        return torch.frombuffer(data, dtype=dtype).reshape(end - begin, *stored.shape[1:])
+
+    def _file(self, file: Path) -> int:
+        with self._lock:
+            if file not in self._open:
+                self._open[file] = os.open(file, os.O_RDONLY)
+            return self._open[file]
 
 
 def _adapter_message(path: Path) -> str:
@@ -186,13 +205,19 @@ def _files(path: Path) -> list[Path]:
 
 
 def _headers(file: Path) -> Iterator[Stored]:
-    """Name, shape and type of each tensor in one file."""
+    """Name, shape, type and place of each tensor in one file."""
     from safetensors import safe_open
 
-    with safe_open(file, framework="pt") as handle:
+    # The library judges the header (overlaps, lengths, the file's size); the places are then read from it.
+    with safe_open(file, framework="pt") as handle, open(file, "rb") as raw:
+        length = int.from_bytes(raw.read(8), "little")
+        told = json.loads(raw.read(length))
         for name in handle.keys():  # noqa: SIM118 -- a safetensors handle is no mapping
-            entry = handle.get_slice(name)
-            yield Stored(name=name, file=file, shape=tuple(entry.get_shape()), dtype=str(entry.get_dtype()))
+            own = told[name]
+            yield Stored(
+                name=name, file=file, shape=tuple(own["shape"]), dtype=own["dtype"],
+                offset=8 + length + own["data_offsets"][0],
+            )  # fmt: skip
 
 
 def _tied_heads(path: Path, found: Mapping[str, Stored]) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ from hooks.mix import mix
 from hooks.model import Model
 from hooks.pair import Pair
 from hooks.reader import check_cuttable
+from hooks.recording import recording
 from hooks.sampling import choose, uniforms
 from hooks.sites import Site, expand_sites
 from hooks.steer import steering
@@ -434,6 +435,30 @@ def test_leaves_no_hook_behind_when_a_gate_raises() -> None:
         mix(pair_of(), problems(), gate=Gate("bad", "none", explode, hidden="resid_post.0"), max_new_tokens=4)
     after = sum(len(module._forward_hooks) + len(module._forward_pre_hooks) for module in model.net.modules())
     assert after == before
+
+
+def test_a_tape_says_that_it_cannot_follow() -> None:
+    pair = pair_of()
+    with recording(pair.base, sites="resid_post.1"), pytest.raises(ValueError, match="capture"):
+        mix(pair, problems(), gate=gates.js(0.025), max_new_tokens=4)
+    assert len(mix(pair, problems(), gate=gates.js(0.025), max_new_tokens=4)) == 3, "and leaves no hook behind"
+
+
+def test_a_gate_on_the_primary_ends_the_draft_where_a_row_waits() -> None:
+    early = gates.places({(f"p{at}", 0): [2] for at in range(3)})
+    calls = counted(gate=early, max_new_tokens=10, draft=16)
+    assert calls["base"] <= 12, "nobody drafts far behind a place that may be overruled"
+    assert calls["rl"] == 1
+
+
+def test_what_is_known_of_a_text_does_not_depend_on_the_draft() -> None:
+    frames = [mix(pair_of(), problems(), gate=GATES["entropy"], max_new_tokens=LENGTH, draft=k).frame for k in (1, 5)]
+    for name in ("js", "entropy_other", "entropy_primary", "gate_score"):
+        for one, other in zip(*(frame[name] for frame in frames), strict=True):
+            np.testing.assert_allclose(one, other, atol=1e-9)
+    assert frames[0]["other_choice"].tolist() == frames[1]["other_choice"].tolist()
+    for row in frames[0].itertuples():
+        assert [math.isfinite(value) for value in row.js] == row.gate_open
 
 
 def test_progress_and_the_empty_list() -> None:

@@ -13,12 +13,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from hooks.capture import capture
 from hooks.direction import Direction
 from hooks.generate import generate
 from hooks.model import Model
+from hooks.pair import Pair
 from hooks.positions import Positions
+from hooks.score import score
 from hooks.sites import Site
 from hooks.steer import Steering, above, act, steering
+from hooks.steered import is_steered
+from hooks.texts import Texts
 from tests.families import tiny
 
 PROMPTS = ["1+2=", "wait, what is 7*8?", "a", "then 3-2;"]
@@ -334,6 +339,172 @@ def test_a_condition_on_the_activation(model: Model) -> None:
     assert torch.equal(cosine, expected)
 
 
+def slow(model: Model, s: Steering, prompt: str, *, row: int = 0) -> list[int]:
+    """Any operator, schedule and gate, one token after another, the whole text read anew for each."""
+    ids = list(model.encode([prompt])[0])
+    n_prompt = len(ids)
+    for _ in range(NEW):
+        at = torch.arange(len(ids))
+        chosen = torch.tensor(s.positions.select(ids, n_prompt, tokenizer=model.tokenizer, row=row))[None]
+        factors = torch.ones(len(ids))
+        if s.schedule is not None:
+            step = (at - (n_prompt - 1)).clamp(min=0).tolist()
+            call = s.schedule if callable(s.schedule) else lambda i: s.schedule[min(i, len(s.schedule) - 1)]
+            factors = torch.tensor([float(call(i)) for i in step])
+
+        def change(site: Site, hidden: Tensor, chosen: Tensor = chosen, factors: Tensor = factors) -> Tensor:
+            for part in s.parts:
+                if part.direction.site == site:
+                    dose = part.alpha[row] if isinstance(part.alpha, tuple) else part.alpha
+                    here = chosen if s.when is None else chosen & s.when(hidden)
+                    hidden = act(part.operator, hidden, part.direction.vector, dose * factors[None], here)
+            return hidden
+
+        sites = list(dict.fromkeys(part.direction.site for part in s.parts))
+        with torch.no_grad(), model.watch(sites, change):
+            ids.append(int(model.net(torch.tensor([ids]), use_cache=False).logits[0, -1].argmax()))
+        if ids[-1] in model.eos_ids:
+            break
+    return ids[n_prompt:]
+
+
+def unlike(hidden: Tensor) -> Tensor:
+    """A gate of one's own: open in about half of the places."""
+    return hidden.float()[..., :16].sum(-1) > 0
+
+
+ANYTHING: dict[str, dict[str, Any]] = {
+    "ablate": {"operator": "ablate", "alpha": 1.0, "positions": "all"},
+    "project": {"operator": "project", "alpha": -6.0},
+    "rotate": {"operator": "rotate", "alpha": 1.5, "positions": "completion"},
+    "gate on a projection": {"alpha": 2.0, "when": above(direction(3), 0.0)},
+    "gate on a cosine": {"alpha": 2.0, "when": above(direction(3), 0.02, measure="cosine"), "positions": "all"},
+    "gate of one's own": {"alpha": 2.0, "when": unlike},
+    "gated rotation, scheduled": {"operator": "rotate", "alpha": 2.0, "when": unlike, "schedule": [1.0, 0.0, 1.0]},
+    "scheduled": {"alpha": 1.5, "schedule": lambda step: 1.0 / (1 + step)},
+}
+
+
+@pytest.mark.parametrize("name", list(ANYTHING))
+def test_operators_gates_and_schedules_agree_with_the_slow_loop(model: Model, name: str) -> None:
+    s = steering(direction(), **ANYTHING[name])
+    expected = [slow(model, s, prompt) for prompt in PROMPTS]
+    assert ids_of(model, PROMPTS, steering=s) == expected
+    assert ids_of(model, PROMPTS[::-1], steering=s, batch_size=2) == expected[::-1]
+    assert [ids_of(model, [prompt], steering=s)[0] for prompt in PROMPTS] == expected
+    with s.on(model):
+        assert theirs(model, PROMPTS) == expected
+        assert theirs(model, PROMPTS, use_cache=False) == expected
+    assert expected != ids_of(model, PROMPTS)
+    if s.when is not None:
+        always = steering(direction(), **{**ANYTHING[name], "when": None})
+        assert expected != ids_of(model, PROMPTS, steering=always)
+
+
+@pytest.mark.parametrize("operators", ["add", ("add", "rotate", "add", "ablate")])
+@pytest.mark.parametrize("gate", [None, unlike])
+def test_many_vectors_and_doses_a_row_agree_with_the_slow_loop(model: Model, operators: Any, gate: Any) -> None:
+    many = [direction(seed, site) for seed, site in enumerate(["resid_post.1"] * 3 + ["mlp_out.2"])]
+    doses = [[2.0, 0.0, 0.0, 1.0], [0.0, -3.0, 0.0, 1.0], [0.5, 0.0, 2.0, 0.0], [0.0, 1.0, 1.0, 0.0]]
+    s = steering(many, doses, operator=operators, when=gate)
+    expected = [slow(model, s, prompt, row=row) for row, prompt in enumerate(PROMPTS)]
+    assert ids_of(model, PROMPTS, steering=s) == expected
+    with s.on(model):
+        assert theirs(model, PROMPTS) == expected
+    assert expected != ids_of(model, PROMPTS)
+
+
+@pytest.mark.parametrize("dose", [1.5, (1.5, -2.0, 0.0, 3.0)])
+def test_what_needs_no_looking_up_is_what_looking_up_finds(
+    model: Model, monkeypatch: pytest.MonkeyPatch, dose: Any
+) -> None:
+    s = steering(direction(), dose)
+    quick = generate(model, PROMPTS, steering=s, max_new_tokens=20, n=1)
+    asked: list[int] = []
+    real = Texts.chosen
+
+    def counted(*inputs: Any) -> Tensor:
+        asked.append(1)
+        return real(*inputs)
+
+    monkeypatch.setattr(Texts, "chosen", counted)
+    generate(model, PROMPTS, steering=s, max_new_tokens=20)
+    assert len(asked) == 1
+    monkeypatch.setattr("hooks.texts.STEADY", ())
+    looked_up = generate(model, PROMPTS, steering=s, max_new_tokens=20)
+    assert len(asked) > 10
+    assert list(looked_up.frame["ids"]) == list(quick.frame["ids"])
+    assert list(looked_up.frame["logp"]) == list(quick.frame["logp"])
+
+
+class TestReadersInside:
+    """Whole texts, sorted by length and padded on the right, under steering."""
+
+    @pytest.mark.parametrize("rule", list(RULES))
+    def test_a_captured_row_is_that_of_the_text_alone(self, model: Model, rule: str) -> None:
+        doses = [2.0, -1.0, 3.0, 0.5]
+        s = steering(direction(), doses, positions=RULES[rule])
+        texts = generate(model, PROMPTS, steering=s, max_new_tokens=NEW)
+        with s.on(model):
+            found = capture(model, texts, sites="resid_post.2", positions="all")
+        clean = capture(model, texts, sites="resid_post.2", positions="all")
+        alone = []
+        for row, (ids, n_prompt) in enumerate(texts.sequences()):
+            seen: list[Tensor] = []
+            chosen = s.positions.select(ids, n_prompt, tokenizer=model.tokenizer, row=row)
+
+            def add(_: Site, hidden: Tensor, row: int = row, chosen: np.ndarray = chosen) -> Tensor:
+                return hidden + doses[row] * torch.tensor(chosen)[:, None] * s.parts[0].direction.vector
+
+            def keep(_: Site, hidden: Tensor, seen: list[Tensor] = seen) -> None:
+                seen.append(hidden[0].clone())
+
+            with torch.no_grad(), model.watch(["resid_post.1"], add), model.watch(["resid_post.2"], keep):
+                model.net(torch.tensor([ids]), use_cache=False)
+            alone.append(seen[0])
+        torch.testing.assert_close(found["resid_post.2"], torch.cat(alone), atol=2e-5, rtol=1e-4)
+        assert not torch.equal(found["resid_post.2"], clean["resid_post.2"])
+
+    def test_positions_count_from_what_the_reader_or_the_caller_says(self, model: Model) -> None:
+        texts = generate(model, PROMPTS, max_new_tokens=NEW)
+        ids = [own for own, _ in texts.sequences()]
+        s = steering(direction(), 2.0, positions="completion")
+        with s.on(model):
+            told = capture(model, texts, sites="resid_post.1")["resid_post.1"]
+            # Bare ids are all prompt, so nothing of them is completion.
+            bare = capture(model, ids, sites="resid_post.1")["resid_post.1"]
+        clean = capture(model, ids, sites="resid_post.1")["resid_post.1"]
+        assert torch.equal(bare, clean)
+        with s.on(model, n_prompt=[n for _, n in texts.sequences()]):
+            said = capture(model, ids, sites="resid_post.1")["resid_post.1"]
+        torch.testing.assert_close(said, told)
+        assert not torch.equal(said, clean)
+
+    def test_steered_rows_do_not_enter_a_store(self, model: Model, tmp_path: Path) -> None:
+        with steering(direction(), 2.0).on(model), pytest.raises(ValueError, match="do not go into a store"):
+            capture(model, PROMPTS, sites="resid_post.1", store=tmp_path / "acts")
+
+    def test_sites_that_steering_does_not_reach_are_refused(self, model: Model) -> None:
+        with steering(direction(), 2.0).on(model):
+            assert is_steered(model)
+            with pytest.raises(ValueError, match="does not reach"):
+                capture(model, PROMPTS, sites="z.1")
+        assert not is_steered(model)
+        assert "z.1" in capture(model, PROMPTS, sites="z.1")
+
+    def test_scores_under_steering_are_those_it_was_written_with(
+        self, model: Model, llama_pair_dirs: tuple[Path, Path]
+    ) -> None:
+        pair = Pair.load(*map(str, llama_pair_dirs))
+        s = steering(direction(), [2.0, -1.0, 3.0, 0.5])
+        texts = generate(pair.base, PROMPTS, steering=s, max_new_tokens=NEW)
+        with s.on(pair.base):
+            table = score(pair, texts)
+        written = np.concatenate([np.array(logp) for logp in texts.frame["logp"]])
+        np.testing.assert_allclose(table.frame["logp_base"], written, atol=2e-4)
+        assert not np.allclose(score(pair, texts).frame["logp_base"], written, atol=1e-2)
+
+
 def test_texts_read_in_one_go_are_steered_as_they_were_written(model: Model) -> None:
     for rule in ("generated", "completion", "after regex", "first"):
         s = steering(direction(), 1.5, positions=RULES[rule])
@@ -397,6 +568,26 @@ class TestParity:
         formula = model.net(**inputs).logits
         handle.remove()
         torch.testing.assert_close(ours[:, -1], formula[:, -1])
+
+    def test_the_package_steering_vectors(self, model: Model) -> None:
+        package = pytest.importorskip("steering_vectors")
+        d, inputs = direction(), batch(model, PROMPTS[:1])
+        with steering(d, 1.7, positions="all").on(model):
+            ours = model.net(**inputs).logits
+        there = package.SteeringVector(layer_activations={1: d.vector}, layer_type="decoder_block")
+        with there.apply(model.net, multiplier=1.7):
+            torch.testing.assert_close(model.net(**inputs).logits, ours)
+
+    def test_the_package_repeng(self, llama_dir: Path) -> None:
+        package = pytest.importorskip("repeng")
+        # It rewrites the model it is given, so it gets one of its own.
+        model = Model.load(llama_dir, device="cpu")
+        d, inputs = direction(), batch(model, PROMPTS[:1])
+        with steering(d, -0.8, positions="all").on(model):
+            ours = model.net(**inputs).logits
+        wrapped = package.ControlModel(model.net, [1])
+        wrapped.set_control(package.ControlVector(model_type="llama", directions={1: d.vector.numpy()}), -0.8)
+        torch.testing.assert_close(wrapped(**inputs).logits, ours)
 
 
 def forward(output: Any, change: Callable[[Tensor], Tensor]) -> Any:

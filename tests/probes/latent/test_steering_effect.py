@@ -86,6 +86,38 @@ def test_without_an_effect_nothing_beats_random_vectors(pair: Pair, problems: li
     assert math.isnan(effect.recovery.value)
 
 
+def test_placebos_stand_beside_the_chosen_vector_and_changes_are_paired(pair: Pair, problems: list[Problem]) -> None:
+    texts = {m.role: tasks.grade(generate(m, problems, max_new_tokens=6), problems) for m in (pair.base, pair.rl)}
+    other = Direction(vector(pair, 3).vector, Site("resid_post", 1), label="verification", typical_norm=5.0)
+    candidates = [vector(pair, 0), other]
+    effect = steering_effect(
+        pair, problems, candidates, base=texts["base"], rl=texts["rl"], alphas=(1.0,), n_random=3, n_boot=200,
+        shuffled=lambda one, number: random_like(one, seed=9, number=number), n_shuffled=2, annotator="english",
+        settings={"max_new_tokens": 6},
+    )  # fmt: skip
+    frame = effect.frame
+    assert list(frame["arm"]) == ["unsteered", "rl", "steered"] + ["random"] * 3 + ["shuffled"] * 2 + ["min_cosine"]
+    assert set(frame.loc[frame["arm"] == "shuffled", "label"]) == {"shuffled labels"}
+    assert effect.chosen is not None
+    wanted = {"computation (start)": "verification", "verification": "computation (start)"}[effect.chosen.label]
+    assert frame["label"].iloc[-1] == wanted
+    held = [problem for problem in problems if problem.id in effect.held]
+    assert len(held) == len(problems) // 2
+    dose = effect.chosen.typical_norm / effect.chosen.norm
+    for at, number in ((3, 0), (5, 2)):
+        one = random_like(effect.chosen, seed=0, number=number)
+        plan = steering(one, dose, positions=decision_positions(pair))
+        alone = tasks.grade(generate(pair.base, held, steering=plan, max_new_tokens=6), held)
+        row = frame.iloc[at]
+        assert row["accuracy"] == pytest.approx(float(alone.frame["correct"].astype(float).mean()))
+        assert row["change"] == pytest.approx(row["accuracy"] - frame["accuracy"].iloc[0])
+        own = texts["base"].subset(effect.held)
+        assert row["kl_damage"] == pytest.approx(damage(pair, own, plan), rel=1e-3)
+        assert row["kl_damage_low"] <= row["kl_damage"] <= row["kl_damage_high"]
+    assert 0 < frame["p_share"].iloc[2] <= 1
+    assert frame["p"].iloc[3:].isna().all()
+
+
 def test_a_batch_of_doses_equals_single_runs(pair: Pair, problems: list[Problem]) -> None:
     one, few = vector(pair), problems[:3]
     together = generate(pair.base, few * 2, steering=steering(one, [0.5] * 3 + [3.0] * 3), max_new_tokens=6)

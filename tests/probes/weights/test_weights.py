@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 
 from probes.weights import Checkpoint, compare, shuffled, spectrum
-from probes.weights.compare import _ordered, count
+from probes.weights.counts import _ordered, count
 from probes.weights.files import canonical, place
 
 
@@ -68,7 +68,7 @@ def test_counts_equal_the_plain_definitions(dtypes):
     other = (one.float() * (1 + 0.004 * torch.randn(12, 10, generator=draw))).to(dtypes[1])
     one[0, 0], other[0, 0] = 0.0, -0.0
     other[1] = one[1].to(dtypes[1])
-    counts = count(one, other, other.float() - one.float())
+    counts = count(one, other)
     expected = reference(one, other)
     for name, value in expected.items():
         assert getattr(counts, name) / counts.size == pytest.approx(value), name
