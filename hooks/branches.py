@@ -47,7 +47,7 @@ def branch_logits(
     """
     check_cuttable(model)
     n_pos = ids.shape[1]
-    if places.numel() and not (0 <= int(places.min()) and int(places.max()) < n_pos):
+    if places.numel() and not (int(places.min()) >= 0 and int(places.max()) < n_pos):
         raise ValueError(f"a branch leaves a text at a position from 0 to {n_pos - 1}")
     cache = model.new_cache()
     along = torch.arange(n_pos, device=ids.device).expand_as(ids)

@@ -28,9 +28,7 @@ def route(
             "js:0.05/0.1/0.3 or a budget entropy:5%. Bare names open as often as js > 0.1 does on RL text."
         ),
     ] = "js:0.02/0.05/0.1/0.2/0.4,entropy,probe,random",
-    controls: Annotated[
-        str, typer.Option(help=f"{ALL}, resample, rank, steered; or none.")
-    ] = ALL,
+    controls: Annotated[str, typer.Option(help=f"{ALL}, resample, rank, steered; or none.")] = ALL,
     steered: Annotated[
         str, typer.Option(help="strategies (vectors, six controls), a strategy's name, or a saved direction.")
     ] = "",
@@ -85,9 +83,7 @@ def _write(result: RouteResult, held: Any, pair: str, out: Path) -> dict[str, st
     from probes.study.router import token_view
 
     curves = _curves(result)
-    tables = {"arms": result.frame, "contrasts": result.contrasts} | (
-        {"curves": _summary(curves)} if curves else {}
-    )
+    tables = {"arms": result.frame, "contrasts": result.contrasts} | ({"curves": _summary(curves)} if curves else {})
     for name, table in tables.items():
         write_whole(out / f"{name}.parquet", lambda path, table=table: table.to_parquet(path, index=False))
     figures = {"All arms": result.plot()} | {f"{name} over its thresholds": one.plot() for name, one in curves.items()}

@@ -29,7 +29,11 @@ KEY = (
 
 
 def curves_page(
-    title: str, result: Result, tables: Mapping[str, pd.DataFrame], figures: Mapping[str, Any], notes: Sequence[str] = ()
+    title: str,
+    result: Result,
+    tables: Mapping[str, pd.DataFrame],
+    figures: Mapping[str, Any],
+    notes: Sequence[str] = (),
 ) -> str:
     """Curves and tables of one run.
 
@@ -75,4 +79,4 @@ def _page(title: str, parts: Sequence[Markup]) -> str:
         title, Markup(STYLE + stylesheet())
     )
     body = Markup("\n").join(parts)
-    return f"<!doctype html>\n<html lang=\"en\"><head>{head}</head><body><h1>{escape(title)}</h1>\n{body}</body></html>\n"
+    return f'<!doctype html>\n<html lang="en"><head>{head}</head><body><h1>{escape(title)}</h1>\n{body}</body></html>\n'

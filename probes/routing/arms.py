@@ -106,9 +106,7 @@ def route(
     rollouts: dict[str, Rollouts] = {}
 
     def write(arm: Arm) -> Rollouts:
-        return setting.run(
-            arm, None if progress is None else (lambda done, total: progress(arm.name, done, total))
-        )
+        return setting.run(arm, None if progress is None else (lambda done, total: progress(arm.name, done, total)))
 
     def keep(arm: Arm, texts: Rollouts) -> None:
         rollouts[arm.name] = texts

@@ -72,7 +72,7 @@ def pair_up(arms: Mapping[str, Rollouts]) -> Paired:
         raise ValueError(f"The arms {', '.join(arms)} have no graded problem in common; use the same problems for all.")
     column = {
         name: {arm: complete[(arm, name)].to_numpy(dtype=float) for arm in arms}
-        for name in ("correct", "tokens", "opened", "changed")
+        for name in ("correct", "tokens", "opened", "changed", "graded")
     }
     return Paired(
         problems=complete.index.to_numpy(dtype=str),
@@ -80,6 +80,7 @@ def pair_up(arms: Mapping[str, Rollouts]) -> Paired:
         length=column["tokens"],
         opened=column["opened"],
         changed=column["changed"],
+        samples=min(float(np.mean(column["graded"][arm])) for arm in arms),
         left_out=len(everything) - len(complete),
     )
 
@@ -93,4 +94,6 @@ def _per_problem(arm: str, rollouts: Rollouts) -> pd.DataFrame:
         columns[name] = frame[source].map(sum) if source in frame.columns else pd.Series(np.nan, index=frame.index)
     found = {name: problem_means(values, frame["problem"]) for name, values in columns.items()}
     index = found["correct"][0]
-    return pd.DataFrame({name: means for name, (_, means) in found.items()}, index=index)
+    table = pd.DataFrame({name: means for name, (_, means) in found.items()}, index=index)
+    graded = frame["correct"].notna().groupby(frame["problem"]).sum()
+    return table.assign(graded=graded.reindex(index).to_numpy(dtype=float))

@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 import torch
+
 from hooks.gate import Gate, Sight
 from hooks.model import Model
 from hooks.packing import by_length, pad_right

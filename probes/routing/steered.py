@@ -66,7 +66,9 @@ def strategy_arms(
     """
     both = replace(gate, needs="both")
     full = f"strategies at {name}"
-    kinds = [kind for kind in PICKS if len(vectors.names) > 1 or kind in ("strategy", "random_places", "random_vectors")]
+    kinds = [
+        kind for kind in PICKS if len(vectors.names) > 1 or kind in ("strategy", "random_places", "random_vectors")
+    ]
     share = 0.0
     for kind in kinds:
         pick, at_random = PICKS[kind]
@@ -107,9 +109,7 @@ def shift(vectors: StrategyVectors, pick: Pick = "right", *, random_vectors: boo
         return drawn(scores, leave, chance(sight, seed))
 
     digest = vectors.digest if not random_vectors else f"{vectors.digest} scrambled {seed}"
-    return Shift(
-        vectors.site, sort, used.move, vectors.read_site, name=f"{pick} ({digest}, seed {seed})"
-    )
+    return Shift(vectors.site, sort, used.move, vectors.read_site, name=f"{pick} ({digest}, seed {seed})")
 
 
 def drawn(

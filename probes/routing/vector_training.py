@@ -18,8 +18,7 @@ well as strategy; random vectors and wrong strategies stand beside them for that
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -167,7 +166,9 @@ def _parting(scored: pd.DataFrame, held: set[str], most: int, seed: int) -> tupl
     names = tuple(sorted(str(name) for name in counts.index[counts >= FEWEST]))
     if not names:
         most_found = int(counts.max()) if len(counts) else 0
-        raise ValueError(f"no strategy has {FEWEST} places where the models part ({most_found} at most); give more texts")
+        raise ValueError(
+            f"no strategy has {FEWEST} places where the models part ({most_found} at most); give more texts"
+        )
     return names, found[found["strategy"].isin(names)]
 
 
@@ -230,9 +231,7 @@ class _Data:
         names = zip(texts.frame["problem"].astype(str), texts.frame["sample"].astype(int), strict=True)
         self.row = {name: at for at, name in enumerate(names)}
 
-    def losses(
-        self, places: pd.DataFrame, move: Callable[[Tensor, Tensor], Tensor] | None
-    ) -> Float[Tensor, "place"]:
+    def losses(self, places: pd.DataFrame, move: Callable[[Tensor, Tensor], Tensor] | None) -> Float[Tensor, "place"]:
         """Cross-entropy of the RL token at each place, in the order of the table."""
         base = self.pair.base
         keys = zip(places["problem"].astype(str), places["sample"].astype(int), strict=True)

@@ -175,9 +175,7 @@ def read_artifact(path: str | Path, name: str, version: int) -> tuple[dict[str, 
     return told, tensors
 
 
-def initial(
-    n_categories: int, d_model: int, width: int, seed: int
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def initial(n_categories: int, d_model: int, width: int, seed: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """V of norm 1, Xavier weights, biases of 0.5: where training starts."""
     draw = stream(seed, "strategy vectors")
 

@@ -193,9 +193,7 @@ class Routed:
         model = self.pair.base if half == "base" else self.pair.rl
 
         def write() -> Rollouts:
-            texts = generate(
-                model, problems, progress=lambda done, total: self.progress(name, done, total), **decoding
-            )
+            texts = generate(model, problems, progress=lambda done, total: self.progress(name, done, total), **decoding)
             return tasks.grade(texts, problems)
 
         counted = {key: value for key, value in decoding.items() if key != "batch_size"}

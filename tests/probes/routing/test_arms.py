@@ -13,7 +13,8 @@ from hooks.generate import generate
 from hooks.mix import mix
 from hooks.pair import Pair
 from probes import routing
-from probes.routing import arms
+from probes.routing import runs
+from probes.routing.matched import check_controls
 from probes.tasks import Problem
 
 LENGTH = 12
@@ -42,7 +43,7 @@ def same_text(rollouts, problems):
 
 @pytest.fixture(autouse=True)
 def grader(monkeypatch):
-    monkeypatch.setattr(arms, "grade", same_text)
+    monkeypatch.setattr(runs, "grade", same_text)
 
 
 @pytest.fixture(scope="module")
@@ -107,19 +108,19 @@ def test_arms_are_the_mixed_runs_themselves(pair, problems, ends):
 def test_a_stopped_call_goes_on(pair, problems, ends, tmp_path, monkeypatch):
     options = {"gates": [routing.js(0.2)], "controls": ["random"], "max_new_tokens": LENGTH, "n_boot": 50}
     whole = routing.route(pair, problems, **ends, **options)
-    runs, real = [], arms._Setting.run
+    done, real = [], runs.Setting.run
 
     def stops(self, arm, progress):
-        if runs:
+        if done:
             raise KeyboardInterrupt
-        runs.append(arm.name)
+        done.append(arm.name)
         return real(self, arm, progress)
 
-    monkeypatch.setattr(arms._Setting, "run", stops)
+    monkeypatch.setattr(runs.Setting, "run", stops)
     with pytest.raises(KeyboardInterrupt):
         routing.route(pair, problems, **ends, **options, folder=tmp_path)
     assert len(list(tmp_path.glob("*.parquet"))) == 1
-    monkeypatch.setattr(arms._Setting, "run", real)
+    monkeypatch.setattr(runs.Setting, "run", real)
     again = routing.route(pair, problems, **ends, **options, folder=tmp_path)
     assert again.frame.equals(whole.frame)
     assert len(list(tmp_path.glob("*.parquet"))) == 2
@@ -146,7 +147,7 @@ def test_refusals(pair, problems, ends):
     with pytest.raises(ValueError, match="Two gates"):
         routing.route(pair, problems, **ends, gates=[routing.js(0.1), routing.js(0.1)])
     with pytest.raises(ValueError, match="no control 'luck'"):
-        arms._check(["js"], ["luck"])
+        check_controls(["js"], ["luck"], steering=None)
     with pytest.warns(UserWarning, match="resample is left out"):
         routing.route(
             pair, problems, **ends, gates=[routing.never()], controls=["resample"], max_new_tokens=2, n_boot=10
