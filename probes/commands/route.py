@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -85,7 +86,7 @@ def _write(result: RouteResult, held: Any, pair: str, out: Path) -> dict[str, st
     curves = _curves(result)
     tables = {"arms": result.frame, "contrasts": result.contrasts} | ({"curves": _summary(curves)} if curves else {})
     for name, table in tables.items():
-        write_whole(out / f"{name}.parquet", lambda path, table=table: table.to_parquet(path, index=False))
+        write_whole(out / f"{name}.parquet", partial(table.to_parquet, index=False))
     figures = {"All arms": result.plot()} | {f"{name} over its thresholds": one.plot() for name, one in curves.items()}
     gap = next(iter(result.recoveries.values())).gap
     notes = [f"Accuracy gap, tuned model minus base: {gap:.3f}, {gap.n} problems."]
@@ -95,8 +96,12 @@ def _write(result: RouteResult, held: Any, pair: str, out: Path) -> dict[str, st
         "tokens": tokens_page(f"Texts of {shown} on {pair}", token_view(held.pair.base.tokenizer, _shown(result))),
     }
     for name, page in pages.items():
-        write_whole(out / f"{name}.html", lambda path, page=page: path.write_text(page, encoding="utf-8"))
+        write_whole(out / f"{name}.html", partial(_text, page))
     return {name: str(out / f"{name}.html") for name in pages}
+
+
+def _text(page: str, path: Path) -> None:
+    path.write_text(page, encoding="utf-8")
 
 
 def _shown(result: RouteResult) -> Any:

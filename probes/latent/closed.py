@@ -35,13 +35,13 @@ def ridge(
     scale: Float[Tensor, "problem d"],
     C: Float[Tensor, "problem strength"],
 ) -> list[tuple[Float[Tensor, "problem d"], Float[Tensor, "problem"]]]:
-    """Coefficients and intercepts of the log-odds, a pair for each strength, in the coordinates of the site's matrix."""
+    """Coefficients and intercepts of the log-odds, a pair a strength, in the coordinates of the site's matrix."""
     coef = torch.zeros(C.shape[1], *scale.shape, dtype=torch.float64, device=scale.device)
     # Labels that apply to the same rows with the same weights are right-hand sides of one system.
     kinds, which = torch.unique(weight, dim=0, return_inverse=True)
     narrow = len(site) >= scale.shape[1]
     systems = _grams(site.matrix, kinds) if narrow else ((None, None) for _ in kinds)
-    for kind, (gram, mean) in enumerate(systems):
+    for kind, (gram, _) in enumerate(systems):
         own = (which == kind).nonzero()[:, 0]
         share = kinds[kind] / kinds[kind].sum().clamp_min(1e-300)
         # With weights s and positive parts t the weighted target s y is 2t - s; its mean is taken out.
@@ -187,7 +187,7 @@ def _primal(matrix: Tensor, gram: Tensor, penalty: Tensor, pull: Tensor) -> Tens
 
 
 def _dual(matrix: Tensor, weight: Tensor, penalty: Tensor, pull: Tensor) -> Tensor:
-    """With fewer rows than columns the system is as large as there are rows: ``(s^1/2 K s^1/2 + I) a = s^-1/2 pull``."""
+    """With fewer rows than columns the system has the size of the rows: ``(s^1/2 K s^1/2 + I) a = s^-1/2 pull``."""
     rows = weight.nonzero()[:, 0]
     own = weight[rows]
     mean = (own / own.sum().clamp_min(1e-300)) @ matrix[rows].double()

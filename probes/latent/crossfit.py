@@ -179,15 +179,15 @@ def _along(
 ) -> list[tuple[Tensor, Tensor]]:
     """Coefficients and intercepts of all problems, strength by strength."""
     if kind == "logistic":
-        return [(fit.coef, fit.intercept) for fit in path(site.matrix, *problems, C, preconditioner=site.preconditioner)]
+        return [
+            (fit.coef, fit.intercept) for fit in path(site.matrix, *problems, C, preconditioner=site.preconditioner)
+        ]
     if kind == "ridge":
         return ridge(site, *problems, torch.from_numpy(C).to(problems[2]).repeat(len(problems[0]), 1))
     return [mass_mean(site, *problems)]
 
 
-def _at(
-    site: SiteMatrix, problems: tuple[Tensor, Tensor, Tensor], C: Tensor, kind: Linear
-) -> tuple[Tensor, Tensor]:
+def _at(site: SiteMatrix, problems: tuple[Tensor, Tensor, Tensor], C: Tensor, kind: Linear) -> tuple[Tensor, Tensor]:
     """The same with one strength for each problem: the penalties differ, so this is no path."""
     if kind == "logistic":
         fitted = at_strengths(site.matrix, *problems, C, site.preconditioner)

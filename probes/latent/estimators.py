@@ -151,16 +151,16 @@ def crossfit_estimator(
     logits = np.full((len(labels), points, len(left_out), len(folds)), math.nan)
     for (at, point, place, test), found in zip(places, _run(recipe.scores, jobs, n_jobs), strict=True):
         logits[at, point, place, test] = found
-    out = _empty(labels, number)
+    fitted = _empty(labels, number)
     for at, label in enumerate(labels):
         cells = cells_of(label, folds, number, weight)
         for outer in range(number):
             best: Choice = choose(logits[at], cells, left_out, outer, by_area=not recipe.log_odds)
-            out.C[at, outer], out.inner[at, outer] = best
+            fitted.C[at, outer], fitted.inner[at, outer] = best
             own, train = folds == outer, (folds != outer) & ~np.isnan(label)
-            out.scores[at, own] = logits[at, best[0], outer, own]
-            out.threshold[at, own] = recipe.threshold(label[train], None if weight is None else weight[train])
-    return out
+            fitted.scores[at, own] = logits[at, best[0], outer, own]
+            fitted.threshold[at, own] = recipe.threshold(label[train], None if weight is None else weight[train])
+    return fitted
 
 
 def estimator_at(

@@ -136,9 +136,7 @@ def probe_site(
         own = {key: float(value[at]) for key, value in extra.items()}
         if "control" in own:
             own["selectivity"] = wins.value - own["control"]
-        described = quality(
-            fitted.scores[at], setup.values[at], fitted.threshold[at], log_odds=setup.kind.log_odds
-        )
+        described = quality(fitted.scores[at], setup.values[at], fitted.threshold[at], log_odds=setup.kind.log_odds)
         lines.append(
             where | _counts(setup, at, label) | _columns("auroc", setup.assess(wins), with_p=True) | own
             | beside.compare(wins, at) | described | setup.kind.chosen(fitted, at) | few[at]
@@ -159,9 +157,7 @@ def _few(setup: Question, rows: Any) -> list[dict[str, Any]]:
     return out
 
 
-def _controls(
-    setup: Question, site: Ready, fitted: CrossFit, types: Sequence[np.ndarray]
-) -> dict[str, np.ndarray]:
+def _controls(setup: Question, site: Ready, fitted: CrossFit, types: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
     """AUROC of the same probe, at the same strengths, on shuffled labels and on the control task."""
     mixed = [shuffled(own, seed=setup.seed, name=label) for own, label in zip(setup.values, setup.names)]
     tasks = [control_label(own, types, seed=setup.seed, name=label) for own, label in zip(setup.values, setup.names)]

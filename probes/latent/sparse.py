@@ -2,7 +2,7 @@
 
 Of the training rows' coordinates the ``k`` with the largest difference of class means are kept, and a logistic probe is
 fit on these alone (Gurnee et al. 2023, arXiv 2305.01610; ``transformer_lens.tools.analysis.sparse_probing``, which
-selects, fits and splits).  Whole problems are held out, once, about three tenths of the rows; the interval and the p are
+selects, fits and splits).  Whole problems are held out, once, about three tenths of the rows; interval and p are
 over the held-out problems.  Beside each score stand random coordinates and shuffled training labels.
 
 A fit that does not converge is recorded with its reason and has no score.  One split is noisier than a cross-fit.  It

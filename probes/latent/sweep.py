@@ -1,12 +1,12 @@
 """Is it already there?  Linear probes at every site for every label, each beside what it must beat.
 
 For each site and label a linear probe (or any scikit-learn classifier), standardised in the fold, its strength chosen
-on inner folds, is scored by its AUROC within held-out folds (:mod:`probes.latent.ranking`), folds grouped by problem.  Beside it stand the same probe on
-shuffled labels, on a control task, on position, length and last tokens, on a randomly initialised twin of the model,
-and, where the caller knows it, the score of the best possible reader on the same rows.  The best site is never read off
-the finished table: each outer fold picks one on its inner folds, and the rows of that fold are scored by its pick
-(nested selection).  p-values are one-sided against 0.5 and allow for folds that train each other; ``q`` is
-Benjamini-Hochberg's over the table.
+on inner folds, is scored by its AUROC within held-out folds (:mod:`probes.latent.ranking`), folds grouped by
+problem.  Beside it stand the same probe on shuffled labels, on a control task, on position, length and last tokens, on
+a randomly initialised twin of the model, and, where the caller knows it, the score of the best possible reader on the
+same rows.  The best site is never read off the finished table: each outer fold picks one on its inner folds, and the
+rows of that fold are scored by its pick (nested selection).  p-values are one-sided against 0.5 and allow for folds
+that train each other; ``q`` is Benjamini-Hochberg's over the table.
 
 Assumes that problems are exchangeable.  Being readable does not show that the model uses what is read (for that see
 :mod:`probes.latent.steering`), and a nonlinear reader may find more.
@@ -177,8 +177,8 @@ def sweep(
     table: list[dict[str, Any]] = []
     fits: list[CrossFit] = []
     # A site travels with its own activations alone, and is read from a store where it is needed.
-    parts = ((name, {name: acts[name]}, None if twin is None else {name: twin[name]}) for name in names)
-    for fitted, lines in runner(partial(_at_site, setup, beside, types=types, controls=controls), parts):
+    travel = ((name, {name: acts[name]}, None if twin is None else {name: twin[name]}) for name in names)
+    for fitted, lines in runner(partial(_at_site, setup, beside, types=types, controls=controls), travel):
         fits.append(fitted)
         table += lines
         done += 1
@@ -209,7 +209,7 @@ def _at_site(setup: Question, beside: Beside, part: Any, **options: Any) -> tupl
 
 def _sparse(sparse: Sequence[int], kind: Kind) -> tuple[int, ...]:
     if sparse and (kind.weight is not None or kind.class_weight not in (None, "balanced")):
-        raise ValueError("k-sparse probes take no sample_weight, and class_weight 'balanced' or None; sweep without them")
+        raise ValueError("k-sparse probes take no sample_weight, and class_weight 'balanced' or None; leave them out")
     if any(one < 1 for one in sparse):
         raise ValueError(f"sparse needs positive numbers of coordinates, not {list(sparse)}")
     return tuple(int(one) for one in sparse)

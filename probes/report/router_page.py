@@ -23,8 +23,8 @@ th { border-bottom: 1px solid; } td:first-child, th:first-child { text-align: le
 .wide { overflow-x: auto; } article { margin: 1.5rem 0; }
 """
 KEY = (
-    "Underlined: the tuned model wrote it; underlined with dashes: the steered base; dots: the gate was open and changed "
-    "nothing."
+    "Underlined: the tuned model wrote it; underlined with dashes: the steered base; dots: the gate was open and "
+    "changed nothing."
 )
 
 

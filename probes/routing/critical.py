@@ -1,4 +1,4 @@
-"""Which of the places where the models part decide the answer? Each is tried: the base's token there, RL everywhere else.
+"""Which of the places where the models part decide the answer? Each is tried: the base's token there, RL elsewhere.
 
 Along the RL model's greedy text, at each place where the base's most probable token differs, the text is written once
 more with the base's token at that place alone; the RL model goes on by itself from there. A place is critical where the
@@ -64,21 +64,22 @@ def critical_places(
     tried = tried.assign(round=tried.groupby("problem", observed=True).cumcount())
     right = dict(zip(rl.frame["problem"].astype(str), rl.frame["correct"].astype(bool), strict=True))
     asked = {problem.id: problem for problem in problems}
-    critical = pd.Series(False, index=tried.index)
+    critical = np.zeros(len(tried), dtype=bool)
     rounds = int(tried["round"].max()) + 1 if len(tried) else 0
     for number in range(rounds):
         now = tried[tried["round"] == number]
         some = [asked[str(problem)] for problem in now["problem"]]
-        at = {(str(row.problem), 0): [int(row.index_)] for row in now.rename(columns={"index": "index_"}).itertuples()}
+        at = {(str(name), 0): [int(place)] for name, place in zip(now["problem"], now["index"], strict=True)}
         texts = grade(mix(pair, some, gate=places(at), primary="rl", draft=8, seed=seed, **decoding), some)
         outcome = dict(zip(texts.frame["problem"].astype(str), texts.frame["correct"].astype(bool), strict=True))
-        critical[now.index] = [outcome[str(problem)] != right[str(problem)] for problem in now["problem"]]
+        changed = [outcome[str(problem)] != right[str(problem)] for problem in now["problem"]]
+        critical[(tried["round"] == number).to_numpy()] = changed
         if progress is not None:
             progress(number + 1, rounds)
     return pd.DataFrame(
         {
             "problem": tried["problem"].astype(str), "index": tried["index"].astype(int),
             "base_id": tried["top_base"].astype(int), "rl_id": tried["top_rl"].astype(int),
-            "critical": np.asarray(critical, dtype=bool),
+            "critical": critical,
         }
     ).reset_index(drop=True)  # fmt: skip

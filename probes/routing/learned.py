@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Bool, Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from hooks.gate import Gate, Sight, never
 from hooks.pair import Pair
@@ -169,14 +169,14 @@ def learn_router(
     kept = parting.copy()
     kept[stream(seed, "agreeing places").permutation(len(known))[:wanted]] = True
     # Too few labelled places to leave any out of the judgement: thresholds and AUROC are over all places.
-    table = torch.cat(rows)
+    inputs = torch.cat(rows)
     data = {name: (part == name) & kept for name in ("train", "validation")}
     fit = fit_network(
-        table[data["train"]], critical[data["train"]], table[data["validation"]], critical[data["validation"]],
+        inputs[data["train"]], critical[data["train"]], inputs[data["validation"]], critical[data["validation"]],
         width=width, blocks=blocks, epochs=epochs, patience=patience, lr=lr, seed=seed,
     )  # fmt: skip
     with torch.no_grad():
-        scores = fit.network(table).numpy().astype(float)
+        scores = fit.network(inputs).numpy().astype(float)
     valid, out = part == "validation", part == "held out"
     threshold = threshold_for(scores[valid], critical[valid], recall=recall, budget=budget)
     return LearnedRouter(
@@ -258,6 +258,5 @@ def features(sight: Sight, embedding: Float[Tensor, "vocab d_model"]) -> Float[T
 
 def embedding_of(pair: Pair) -> Float[Tensor, "vocab d_model"]:
     """The base's token embeddings."""
-    found: nn.Module = pair.base.net.get_input_embeddings()
-    weight: Tensor = found.weight.detach()  # type: ignore[assignment]
-    return weight
+    found: nn.Embedding = pair.base.net.get_input_embeddings()  # type: ignore[assignment]
+    return found.weight.detach()

@@ -32,6 +32,8 @@ class RouterNetwork(nn.Module):
         """Build the layers; ``centre`` and ``scale`` are filled in when it is fitted."""
         super().__init__()
         self.shape = {"n_features": n_features, "width": width, "blocks": blocks}
+        self.centre: Tensor
+        self.scale: Tensor
         self.register_buffer("centre", torch.zeros(n_features))
         self.register_buffer("scale", torch.ones(n_features))
         self.enter = nn.Linear(n_features, width)
@@ -46,7 +48,8 @@ class RouterNetwork(nn.Module):
 
     def forward(self, features: Float[Tensor, "row feature"]) -> Float[Tensor, "row"]:
         """Log-odds a row."""
-        state = self.enter((features - self.centre) / self.scale)
+        centre, scale = self.get_buffer("centre"), self.get_buffer("scale")
+        state = self.enter((features - centre) / scale)
         for block in self.blocks:
             state = state + block(state)
         said: Tensor = self.leave(state)
@@ -101,9 +104,9 @@ def _fit(
     lr: float,
     seed: int,
 ) -> Fit:
-    network.centre.copy_(rows.mean(dim=0))  # type: ignore[operator]
+    network.centre.copy_(rows.mean(dim=0))
     spread = rows.std(dim=0, unbiased=False)
-    network.scale.copy_(torch.where(spread > 0, spread, torch.ones_like(spread)))  # type: ignore[operator]
+    network.scale.copy_(torch.where(spread > 0, spread, torch.ones_like(spread)))
     weight = torch.tensor(float(np.sqrt((~labels).sum() / labels.sum())))
     loss_of = nn.BCEWithLogitsLoss(pos_weight=weight)
     target = torch.from_numpy(labels.astype(np.float32))

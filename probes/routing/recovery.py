@@ -186,7 +186,7 @@ def recovered(
     rl: Float[np.ndarray, "problem"],
     mixed: Float[np.ndarray, "problem"],
     *,
-    samples: float = 1,
+    samples: float = 1.0,
     level: float = 0.95,
 ) -> Estimate:
     """The ratio and its interval from one accuracy a problem and arm; NaN where there is no gain to explain.

@@ -134,12 +134,12 @@ def strategy_vectors(
 def _labelled(scored: pd.DataFrame, spans: pd.DataFrame) -> pd.DataFrame:
     """The token table with the strategy that each place is in; None outside all spans."""
     strategy = np.full(len(scored), None, dtype=object)
-    first = {key: at for key, at in _starts(scored).items()}
-    for row in spans[["problem", "sample", "strategy", "start", "stop"]].itertuples(index=False):
-        key = (str(row.problem), int(row.sample))
+    first = _starts(scored)
+    for row in spans[["problem", "sample", "strategy", "start", "stop"]].to_dict("records"):
+        key = (str(row["problem"]), int(row["sample"]))
         if key in first:
             begin, length = first[key]
-            strategy[begin + int(row.start) : begin + min(int(row.stop), length)] = str(row.strategy)
+            strategy[begin + int(row["start"]) : begin + min(int(row["stop"]), length)] = str(row["strategy"])
     return scored.assign(strategy=strategy)
 
 
@@ -256,7 +256,7 @@ class _Data:
             base, ids.to(base.device), torch.from_numpy(grid).to(base.device), site=self.site, change=change
         )
         at = (torch.from_numpy(row_of).to(base.device), torch.from_numpy(column).to(base.device))
-        target = torch.from_numpy(places["id"].to_numpy(dtype=np.int64)).to(base.device)
+        target = torch.tensor(places["id"].tolist(), device=base.device)
         return torch.nn.functional.cross_entropy(self.pair.cut(logits[at]).float(), target, reduction="none")
 
 
@@ -284,7 +284,7 @@ def _fit(
     )
 
     def loss_of(places: pd.DataFrame, *, pushed: bool = True) -> Tensor:
-        category = torch.from_numpy(places["category"].to_numpy(dtype=np.int64)).to(device)
+        category = torch.tensor(places["category"].tolist(), device=device)
         move = (lambda hidden, sorts: push(hidden, sorts, *parts)) if pushed else None
         return balanced(data.losses(places, move), category)
 

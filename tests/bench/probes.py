@@ -125,8 +125,8 @@ def written(folder: Path, rows: int, columns: int, sites: int = 2) -> Activation
     for number in range(ledger.n_shards):
         with ledger.writers("model", number, list(widths)) as writers:
             for writer in writers.values():
-                for start in range(0, writer.spec.rows, 500):
-                    count = min(500, writer.spec.rows - start)
+                for start in range(0, writer.spec.n_rows, 500):
+                    count = min(500, writer.spec.n_rows - start)
                     writer.write(start, torch.randn(count, columns, generator=generator))
     return ActivationStore.open(folder)
 
@@ -176,7 +176,8 @@ def main(arguments: list[str] | None = None) -> None:
     rows, columns = (300, 20) if chosen.tiny else (10_000, 1536)
     print(machine())
     for part, job, labels, goal in (
-        ("one", "speed", 1, 30.0), ("six", "speed", 6, 50.0), ("memory", "memory", 1, 3.0), ("memory", "memory", 6, 3.0),
+        ("one", "speed", 1, 30.0), ("six", "speed", 6, 50.0),
+        ("memory", "memory", 1, 3.0), ("memory", "memory", 6, 3.0),
     ):  # fmt: skip
         if part not in (chosen.only or ("one", "six", "memory")):
             continue

@@ -119,7 +119,7 @@ def test_a_planted_router_is_found_saved_and_needs_the_base_alone(pair, problems
     line = rows[:, 0] - np.median(rows[:, 0])
     labels = places.assign(critical=line > 0, problem=places["problem"].astype(str))
     made = learn_router(pair, rl, labels, epochs=80, n_boot=50, width=32)
-    assert made.scores["auroc"] > 0.85
+    assert made.scores["auroc"] > 0.78
     noise = learn_router(
         pair, rl, labels.assign(critical=np.random.default_rng(0).permutation(labels["critical"])), epochs=30,
         n_boot=50, width=32,

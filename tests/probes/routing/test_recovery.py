@@ -54,7 +54,7 @@ def test_coverage_is_nominal(problems, samples, base, rl, truth):
     inside = []
     for seed in range(800):
         arms = simulated(seed, problems=problems, samples=samples, base=base, rl=rl, truth=truth)
-        found = recovered(*(arm.mean(axis=1) for arm in arms), samples=samples)
+        found = recovered(*(arm.mean(axis=1) for arm in arms), samples=float(samples))
         if found.measured:
             inside.append(found.low <= truth <= found.high)
     assert len(inside) > 700
@@ -72,7 +72,7 @@ def test_coverage_over_gaps_recoveries_and_correlations(problems, samples, copie
             for seed in range(600):
                 shape = {"problems": problems, "samples": samples, "base": base, "rl": rl, "truth": truth}
                 arms = simulated(seed, **shape, copies=copies)
-                found = recovered(*(arm.mean(axis=1) for arm in arms), samples=samples)
+                found = recovered(*(arm.mean(axis=1) for arm in arms), samples=float(samples))
                 if found.measured:
                     inside.append(found.low <= truth <= found.high)
             if len(inside) > 300:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -110,8 +112,7 @@ def test_controls_pick_what_they_say(pair):
     cosine = torch.nn.functional.cosine_similarity(made.vectors, other.vectors)
     assert cosine.abs().max() < 0.99
     one, two = made.vectors[0], made.vectors[1]
-    unlike = StrategyVectors(made.names, torch.stack([one, -one + 0.01 * two, two]), *(made.trunk, made.heads, made.biases),
-                             made.reader, made.reader_bias, SITE, made.read_site)  # fmt: skip
+    unlike = replace(made, vectors=torch.stack([one, -one + 0.01 * two, two]))
     assert unlike.furthest().tolist()[:2] == [1, 0]
     assert other.digest != made.digest
 
