@@ -1,9 +1,10 @@
 """``make bench``: every bench of the project, one after the other."""
 
-from tests.bench import activations, mixing, probes, steering
+from tests.bench import activations, mixing, probes, steering, weights
 
 if __name__ == "__main__":
-    activations.main()
+    activations.main([])
     probes.main([])
     steering.main()
     mixing.main()
+    weights.main([])

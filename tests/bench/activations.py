@@ -275,12 +275,12 @@ PARTS: dict[str, Callable[[Size], dict[str, Any]]] = {
 }
 
 
-def main() -> None:
+def main(words: list[str] | None = None) -> None:
     """Run the parts asked for and write what came out."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tiny", action="store_true", help="a size that means nothing; writes no results")
     parser.add_argument("--only", choices=PARTS, action="append", help="run this part (may be repeated)")
-    options = parser.parse_args()
+    options = parser.parse_args(words)
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     print(machine())
     for name in options.only or PARTS:
