@@ -168,7 +168,7 @@ def learn_router(
     wanted = min(len(known), int(parting.sum() * agreeing) + 1)
     kept = parting.copy()
     kept[stream(seed, "agreeing places").permutation(len(known))[:wanted]] = True
-    # Too few labelled places to leave any out of the judgement: thresholds and AUROC are over all places.
+    # Training sees a share of the places where the models agree; thresholds and AUROC are over all places.
     inputs = torch.cat(rows)
     data = {name: (part == name) & kept for name in ("train", "validation")}
     fit = fit_network(

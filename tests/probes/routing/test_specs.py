@@ -27,6 +27,12 @@ def text(pair):
     return generate(pair.base, [f"{i}+{i}=" for i in range(30)], max_new_tokens=12)
 
 
+@pytest.fixture(scope="module")
+def beyond(pair, text):
+    """The JS that a third of the places exceed: two random models part nearly everywhere."""
+    return float(routing.place_scores(routing.js(), pair, text)["score"].quantile(2 / 3))
+
+
 def test_words_become_specs():
     assert parse_gates("js:0.05/0.1, entropy:5%,probe") == (
         Spec("js", 0.05), Spec("js", 0.1), Spec("entropy", 0.05, True), Spec("probe"),
@@ -39,8 +45,8 @@ def test_words_become_specs():
             parse_gates(wrong)
 
 
-def test_specs_become_gates_that_keep_their_budget(pair, text):
-    made = Workshop(pair, text, beyond=0.02)
+def test_specs_become_gates_that_keep_their_budget(pair, text, beyond):
+    made = Workshop(pair, text, beyond=beyond)
     gates = made.gates("js:0.05/0.1,kl,disagreement,margin:0.2,random:0.25,first_k,every_n:3,entropy:20%,probe,random")
     names = [gate.name for gate in gates]
     assert names == [
@@ -55,8 +61,8 @@ def test_specs_become_gates_that_keep_their_budget(pair, text):
         made.gates("learned")
 
 
-def test_a_parting_probe_reads_what_is_there_and_nothing_where_it_is_not(pair, text):
-    found = routing.parting_probe(pair, text, beyond=0.02, n_boot=100)
+def test_a_parting_probe_reads_what_is_there_and_nothing_where_it_is_not(pair, text, beyond):
+    found = routing.parting_probe(pair, text, beyond=beyond, n_boot=100)
     assert found.gate.needs == "none"
     assert found.auroc.value > 0.6
     with pytest.raises(ValueError, match="needs both kinds"):
