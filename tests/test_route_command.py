@@ -55,7 +55,14 @@ def test_refusals_are_one_sentence(words, said, tmp_path):
 @pytest.fixture(scope="module")
 def latent(tmp_path_factory):
     out = tmp_path_factory.mktemp("routed")
-    told = route("latent", out, "--gates", "js:0.05/0.1,entropy,probe,learned,random", "--steered", "strategies", *FULL)
+    told = route("latent", out, "--gates", "js:0.1,entropy,probe,learned,random", *FULL)
+    return pd.DataFrame(told["arms"]).set_index("arm"), pd.DataFrame(told["contrasts"])
+
+
+@pytest.fixture(scope="module")
+def steered(tmp_path_factory):
+    out = tmp_path_factory.mktemp("steered")
+    told = route("latent", out, "--gates", "js:0.1", "--controls", "random", "--steered", "strategies,planning", *FULL)
     return pd.DataFrame(told["arms"]).set_index("arm"), pd.DataFrame(told["contrasts"])
 
 
@@ -66,9 +73,8 @@ def test_latent_is_recovered_apart_from_its_controls(latent):
     assert gate["recovery"] >= 0.9
     assert gate["routed"] <= 0.15
     mine = contrasts[contrasts["arm"] == "js > 0.1"].set_index("kind")
-    assert {"random", "random_changed", "first_k", "entropy", "backward", "strategy"} <= set(mine.index)
-    apart = mine.drop(index="strategy")
-    assert (apart["low"] > 0).all()
+    assert {"random", "random_changed", "first_k", "entropy", "backward"} == set(mine.index)
+    assert (mine["low"] > 0).all()
     # Random places that change as many tokens bring next to nothing.
     changed = arms[(arms["kind"] == "random_changed") & (arms["matched"] == "js > 0.1")].iloc[0]
     assert changed["effective"] == pytest.approx(gate["effective"], rel=0.15)
@@ -76,13 +82,20 @@ def test_latent_is_recovered_apart_from_its_controls(latent):
 
 
 @pytest.mark.slow
-def test_latent_is_steered_by_strategy_apart_from_all_six_controls(latent):
-    arms, contrasts = latent
+def test_latent_is_steered_by_strategy_apart_from_all_six_controls(steered):
+    arms, contrasts = steered
     full = "strategies at js > 0.1"
     assert arms.loc[full, "recovery"] >= 0.9
     six = contrasts[contrasts["arm"] == full].set_index("kind")
     assert len(six) == 6
     assert (six["low"] > 0).all()
+
+
+@pytest.mark.slow
+def test_one_direction_of_the_base_at_the_right_places_is_run_beside(steered):
+    arms, contrasts = steered
+    assert arms.loc["steered at js > 0.1", "kind"] == "steered"
+    assert contrasts.set_index("kind").loc["steered", "difference"] >= 0
 
 
 @pytest.mark.slow

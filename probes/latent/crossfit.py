@@ -30,8 +30,9 @@ Cell = Float[np.ndarray, "fold distinct"]
 Cells = tuple[Cell, Cell, Cell, Cell]
 """Positive and negative rows of each fold behind each distinct row: how many, and their weights."""
 
-ELEMENTS = 24_000_000
-"""Weights (problems x rows) in one batch of fits: bounds memory to some hundreds of megabytes."""
+ELEMENTS = 1_000_000
+"""Weights (problems x rows) in one batch of fits, or a sixteenth of the site's matrix: a dozen such arrays are at work
+at once, and they should need no more memory than the matrix does."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +90,7 @@ def crossfit(
     for own, kept in _scopes(labels):
         part = site.within(kept)
         setup = Weights(folds[kept], left_out, class_weight, None if weight is None else weight[kept])
-        size = max(1, ELEMENTS // (len(left_out) * max(1, len(part))))
+        size = _at_once(part, len(left_out))
         for at in range(0, len(own), size):
             some = own[at : at + size]
             found = _batch(part, labels[np.ix_(some, kept)], setup, C, kind)
@@ -116,7 +117,7 @@ def crossfit_at(
     for own, kept in _scopes(labels):
         part = site.within(kept)
         setup = Weights(folds[kept], left_out, class_weight, None if weight is None else weight[kept])
-        size = max(1, ELEMENTS // (number * max(1, len(part))))
+        size = _at_once(part, number)
         for at in range(0, len(own), size):
             some = own[at : at + size]
             problems = setup.problems(part, labels[np.ix_(some, kept)])
@@ -124,6 +125,11 @@ def crossfit_at(
             logits = part.logits(*_at(part, problems, strengths, kind)).reshape(len(some), number, -1).cpu().numpy()
             out[np.ix_(some, np.flatnonzero(kept))] = logits[:, folds[kept], part.inverse]
     return out
+
+
+def _at_once(site: SiteMatrix, fits: int) -> int:
+    """Labels in one batch."""
+    return max(1, max(ELEMENTS, site.matrix.numel() // 16) // (fits * max(1, len(site))))
 
 
 def inner_pairs(number: int, inner: int) -> list[tuple[int, ...]]:

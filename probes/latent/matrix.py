@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
+from hooks.store import SiteView
 from probes.latent.preconditioner import Preconditioner
 
 SLICE = 1024
@@ -78,9 +79,10 @@ class SiteMatrix:
         mass = weight.sum(1, keepdim=True).clamp_min(1e-300)
         first = torch.zeros(len(weight), self.matrix.shape[1], dtype=torch.float64, device=self.matrix.device)
         second = first.clone()
-        for part, own in zip(self.matrix.split(8192), weight.split(8192, dim=1), strict=True):
-            first += own @ part.double()
-            second += own @ part.double() ** 2
+        for part, own in zip(self.matrix.split(SLICE), weight.split(SLICE, dim=1), strict=True):
+            wide = part.double()
+            first += own @ wide
+            second += own @ wide.square_()
         variance = second / mass - (first / mass) ** 2
         return torch.where(variance > 1e-10, variance, 1.0)
 
@@ -102,7 +104,10 @@ def whole(site: Any) -> torch.Tensor:
     """All rows of one site as a tensor, whether it is one, a site of a store, or an array."""
     if isinstance(site, torch.Tensor):
         return site
-    return site.torch() if hasattr(site, "torch") else torch.as_tensor(np.asarray(site))
+    if isinstance(site, SiteView):
+        # A view of its own is unmapped when the rows are let go; the store would keep every site it ever opened.
+        return SiteView(site.ledger, site.side, site.site).torch()
+    return torch.as_tensor(np.asarray(site))
 
 
 def _standardised(rows: Tensor, chosen: Tensor, counts: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -6,7 +6,7 @@ Problem ``p`` has row weights ``s``, weighted targets ``t`` (``0 <= t <= s``) an
 
 over the coefficients and an unpenalised intercept.  Labels, folds, strengths, class weights and repeated rows are all
 choices of ``s``, ``t`` and ``r``, so one matrix serves them all.  Every Newton system is solved by conjugate gradients
-with the intercept eliminated exactly and preconditioned by shared Cholesky factors
+with the intercept eliminated exactly and preconditioned by one shared eigendecomposition
 (:mod:`probes.latent.preconditioner`); a product with the Hessians of all problems is two matrix products.  Of large
 matrices curvature is taken in float32; the gradients that decide when to stop are always float64.
 
@@ -219,13 +219,13 @@ class _Batch:
         if shared.spent > 4 * self.quick.shape[1]:
             shared.refresh((curvature / total[:, None]).mean(0))
             trust = torch.full_like(trust, 0.5)
-        keys = shared.keys(penalty.mean(1) / total)
+        damped = shared.damped(penalty.mean(1) / total)
         kind = self.quick.dtype
         heavy, ridge, mean = curvature.to(kind), penalty.to(kind), total.to(kind)
         # Unit length keeps float32 away from underflow; the solution is scaled back at the end.
         norm = gradient.norm(dim=1, keepdim=True).clamp_min(1e-300)
         residual = (-gradient / norm).to(kind)
-        z = shared(residual, keys, mean)
+        z = shared(residual, damped, mean)
         out, search = torch.zeros_like(residual), z
         rho = (residual * z).double().sum(1).abs()
         # Solve to a fraction that leaves less than the tolerance once the quadratic model is good.
@@ -245,7 +245,7 @@ class _Batch:
             length = torch.where(active, rho / bend.clamp_min(1e-300), 0.0)
             out += length.to(kind)[:, None] * search
             residual -= length.to(kind)[:, None] * image
-            z = shared(residual, keys, mean)
+            z = shared(residual, damped, mean)
             following = torch.where(active, (residual * z).double().sum(1).abs(), rho)
             ratio = torch.where(active, following / rho.clamp_min(1e-300), 0.0)
             search = z + ratio.to(kind)[:, None] * search

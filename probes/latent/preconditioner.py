@@ -1,4 +1,4 @@
-"""Approximate inverses of the Hessians of many logistic problems, from few factorisations.
+"""Approximate inverses of the Hessians of many logistic problems, from one factorisation.
 
 The Hessian of a problem with curvatures ``h`` and ridge ``r``, its intercept eliminated, is
 
@@ -9,8 +9,6 @@ conjugate gradients need, never what they find.
 """
 
 from __future__ import annotations
-
-import math
 
 import torch
 from jaxtyping import Float
@@ -24,14 +22,11 @@ SLICE = 2048
 
 
 class Preconditioner:
-    """Approximate inverses of ``c G + r I`` for many ``r / c`` from few Cholesky factors, ``G = X' diag(w) X``.
+    """Approximate inverses of ``c G + r I`` for any ``r / c`` from one eigendecomposition of ``G = X' diag(w) X``.
 
     ``w`` is uniform to begin with and becomes the problems' mean curvature once the work that a worse ``G`` costs
-    exceeds that of making another.  ``rho = r / c`` is rounded to powers of three: its condition
-    pays at most that factor, and labels and folds share factors.
+    exceeds that of making another.  Labels, folds and strengths share it: they differ in ``r / c`` alone.
     """
-
-    STEP = math.log(3.0)
 
     def __init__(self, matrix: Float[Tensor, "row d"]) -> None:
         small = matrix.numel() <= SMALL
@@ -43,46 +38,38 @@ class Preconditioner:
         """Take ``G`` for these row weights, which sum to one, about their mean (the intercept's share is left out)."""
         share = weight.clamp_min(0).to(self.matrix.dtype)
         gram = weighted_gram(self.matrix, share, share @ self.matrix)
-        self.gram = gram.double() if self.exact else gram
-        self.factors: dict[int, Tensor] = {}
+        self.values, self.vectors = _decomposed(gram.double() if self.exact else gram)
         self.spent = 0
 
     def sharpen(self) -> None:
         """Go over to float64, for good; :attr:`matrix` with it."""
         if not self.exact or self.matrix.dtype != torch.float64:
-            self.exact, self.matrix, self.gram = True, self.matrix.double(), self.gram.double()
+            self.exact, self.matrix = True, self.matrix.double()
+            self.values, self.vectors = self.values.double(), self.vectors.double()
             # Brings about a refresh at the next occasion.
             self.spent = 1 << 60
 
-    def _factor(self, key: int) -> Tensor:
-        if key not in self.factors:
-            damped = self.gram.clone()
-            # Below this the factor would be rounding noise in the weak directions.
-            least = float(self.gram.diagonal().max()) * (1e-13 if self.exact else 1e-6)
-            damped.diagonal().add_(max(math.exp(key * self.STEP), least))
-            factor, failed = torch.linalg.cholesky_ex(damped)
-            if failed:
-                damped.diagonal().mul_(1 + (1e-10 if self.exact else 1e-4))
-                factor, failed = torch.linalg.cholesky_ex(damped)
-            self.factors[key] = torch.diag(self.gram.diagonal().clamp_min(1e-30).sqrt()) if failed else factor
-        return self.factors[key]
-
-    def keys(self, rho: Float[Tensor, "problem"]) -> list[int]:
-        """The factor that each problem uses."""
-        return [round(math.log(max(value, 1e-30)) / self.STEP) for value in rho.tolist()]
+    def damped(self, rho: Float[Tensor, "problem"]) -> Float[Tensor, "problem d"]:
+        """The eigenvalues of ``G + rho I`` for each problem."""
+        # Below this an eigenvalue is rounding noise.
+        least = float(self.values.amax()) * (1e-13 if self.exact else 1e-6) if len(self.values) else 0.0
+        return self.values + rho.clamp_min(max(least, 1e-30)).to(self.values.dtype)[:, None]
 
     def __call__(
-        self, residual: Float[Tensor, "problem d"], keys: list[int], total: Float[Tensor, "problem"]
+        self, residual: Float[Tensor, "problem d"], damped: Float[Tensor, "problem d"], total: Float[Tensor, "problem"]
     ) -> Float[Tensor, "problem d"]:
         """Apply the approximate inverse of each problem's Hessian ``total G + r I`` to its row."""
-        out = torch.empty_like(residual)
-        for key in set(keys):
-            chosen = torch.tensor([i for i, k in enumerate(keys) if k == key], device=residual.device)
-            factor, part = self._factor(key), residual[chosen].to(self.gram.dtype).T
-            # cholesky_solve would copy the factor at every call, which costs more than all the rest of the solver.
-            inner = torch.linalg.solve_triangular(factor, part, upper=False)
-            out[chosen] = torch.linalg.solve_triangular(factor.T, inner, upper=True).T.to(residual.dtype)
-        return out / total[:, None]
+        inside = residual.to(self.vectors.dtype) @ self.vectors
+        return ((inside / damped) @ self.vectors.T).to(residual.dtype) / total[:, None]
+
+
+def _decomposed(gram: Tensor) -> tuple[Tensor, Tensor]:
+    """Eigenvalues, none below zero, and eigenvectors; in float64 where float32 does not converge."""
+    try:
+        values, vectors = torch.linalg.eigh(gram)
+    except torch.linalg.LinAlgError:
+        values, vectors = (part.to(gram.dtype) for part in torch.linalg.eigh(gram.double()))
+    return values.clamp_min(0), vectors
 
 
 def weighted_gram(

@@ -237,7 +237,7 @@ class _Data:
         keys = zip(places["problem"].astype(str), places["sample"].astype(int), strict=True)
         line = np.array([self.row[key] for key in keys])
         rows, row_of = np.unique(line, return_inverse=True)
-        column = places.groupby(row_of).cumcount().to_numpy()
+        column = np.array(places.groupby(row_of).cumcount())
         grid = np.zeros((len(rows), column.max() + 1), dtype=np.int64)
         sorts = np.zeros_like(grid)
         # The token at a position is chosen one position before it.
