@@ -19,7 +19,7 @@ from torch import Tensor
 from hooks.store import SiteView
 from probes.latent.preconditioner import Preconditioner
 
-SLICE = 1024
+SLICE = 256
 """Rows that are worked on in float64 at a time, so that no second copy of a site is made."""
 
 
