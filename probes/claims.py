@@ -4,15 +4,15 @@ Each claim is a conjunction of findings, each a number against a bar; :mod:`prob
 a finding, and then the claim, is supported, contradicted, mixed, not identified or not measured. A finding about a gain
 is not identified where the interval of the gain covers zero.
 
-The bars are the constants below, taken from the claims as they are told and from the published figures (see
-``published.json``: arXiv id and how each figure was read). What a verdict does not show: the truth of a general claim.
+The bars stand in :mod:`probes.rules`, one file a claim (see ``published.json`` for the published figures: arXiv id and
+how each was read). What a verdict does not show: the truth of a general claim.
 One pair can contradict it; no pair can prove it.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
@@ -21,40 +21,11 @@ from typing import Any
 import pandas as pd
 
 from probes.evidence import Evidence
+from probes.rules import RULES
 from probes.stats import Estimate
-from probes.verdicts import (
-    Finding,
-    Verdict,
-    above,
-    below,
-    combine,
-    exact,
-    more_than_control,
-    not_behind,
-    numbers,
-    of_a_gain,
-)
+from probes.verdicts import Finding, Verdict, combine, numbers
 
 __all__ = ["Claim", "Evidence", "Finding", "Published", "judge", "published", "table"]
-
-RECOVERED = 0.5
-"""A gate "recovers the gain" if it recovers more than half of it."""
-FEW = 0.15
-"""Up to this share of tokens counts as few; published shares run from 1.5 to 12 %."""
-RECOVERY_MATTERS = 0.1
-"""Less than this share of the gain more than random places is no advantage."""
-AUROC_MATTERS = 0.02
-"""Less than this AUROC more than the best baseline is no readability."""
-ACCURACY_MATTERS = 0.02
-"""Less than this accuracy more than random vectors is no effect of a direction."""
-BEHIND = 0.02
-"""The base counts as level with RL at the largest k if it is at most this far behind."""
-SPARSE = 0.7
-"""At least this share unchanged: the "5 to 30 % of the parameters" of the claim."""
-FULL = 0.95
-"""At least this share of full rank is nearly full."""
-NEAR_ZERO = 0.8
-"""At least this share of positions nearly unchanged is sparse; the least published figure is 0.83."""
 
 
 @dataclass(frozen=True)
@@ -156,14 +127,14 @@ class _Told:
 
 
 def judge(evidence: Evidence) -> list[Claim]:
-    """All twelve claims with their verdicts, in a fixed order, by the rules at the head of this file.
+    """All twelve claims with their verdicts, in a fixed order, by the rules of :mod:`probes.rules`.
 
     A claim without evidence is "not measured" and says what it needs. It does not show the truth of a general claim.
     """
     rows = published()
     claims = []
     for told in _told():
-        findings = _FINDINGS.get(told.key, _nothing)(evidence)
+        findings = RULES[told.key](evidence) if told.key in RULES else []
         missing = [finding.name for finding in findings if finding.verdict == "not measured"]
         needs = f"needs {told.needs}" if missing or not findings else ""
         if missing and len(missing) < len(findings):
@@ -205,74 +176,3 @@ def published() -> tuple[tuple[str, Published], ...]:
 def _told() -> tuple[_Told, ...]:
     data = json.loads(resources.files("probes").joinpath("claims.json").read_text(encoding="utf-8"))
     return tuple(_Told(**row) for row in data)
-
-
-def _sparse_updates(evidence: Evidence) -> list[Finding]:
-    null = evidence.rank_share_null
-    beside = "" if null is None else f" (entries shuffled: {null:.3f})"
-    return [
-        above("unchanged within 1e-5", exact(evidence.unchanged_tolerance), SPARSE),
-        above("unchanged by the relative test", exact(evidence.unchanged_relative), SPARSE),
-        above(f"numerical rank over full rank{beside}", exact(evidence.rank_share), FULL),
-    ]
-
-
-def _know_when(evidence: Evidence) -> list[Finding]:
-    gap = evidence.gap
-    return [
-        of_a_gain(above(f"gain recovered{_at(evidence.routed)}", evidence.recovery, RECOVERED), gap),
-        of_a_gain(below("tokens needed for 90 % of the gain", evidence.needed_90, FEW), gap),
-        of_a_gain(
-            more_than_control("recovered more than at random places", evidence.recovery_over_random, RECOVERY_MATTERS),
-            gap,
-        ),
-        more_than_control(
-            f"next strategy read from base activations{_auroc(evidence.readability)}, over the best baseline",
-            evidence.readability_over_baseline, AUROC_MATTERS, unit="auroc",
-        ),
-        of_a_gain(
-            more_than_control(
-                f"accuracy from base-only directions{_share(evidence.steering)}, over random vectors",
-                evidence.steering_over_random, ACCURACY_MATTERS, unit="points",
-            ), gap,
-        ),
-    ]  # fmt: skip
-
-
-def _pass_at_k(evidence: Evidence) -> list[Finding]:
-    k = "the largest k" if evidence.largest_k is None else f"k = {evidence.largest_k}"
-    return [of_a_gain(not_behind(f"RL minus base at {k}", evidence.passk_last, BEHIND), evidence.passk_first)]
-
-
-def _token_shift(evidence: Evidence) -> list[Finding]:
-    count = evidence.backward_tokens
-    where = "" if count is None else f" at {count:.1f} tokens a text"
-    left = below(f"gain left when the base is let in{where}", evidence.backward, RECOVERED)
-    return [
-        above(f"positions with JS up to {evidence.near:g} nats", evidence.near_zero, NEAR_ZERO),
-        of_a_gain(left, evidence.gap),
-    ]
-
-
-def _nothing(evidence: Evidence) -> list[Finding]:
-    return []
-
-
-def _at(routed: Estimate | None) -> str:
-    return "" if routed is None or not routed.measured else f" with {routed.value:.1%} of tokens routed"
-
-
-def _auroc(value: Estimate | None) -> str:
-    return "" if value is None or not value.measured else f" (AUROC {value:.3f})"
-
-
-def _share(value: Estimate | None) -> str:
-    return "" if value is None or not value.measured else f" ({value:.0%} of the gain)"
-
-
-_FINDINGS: Mapping[str, Any] = {
-    "sparse_updates": _sparse_updates,
-    "know_when": _know_when,
-    "pass_at_k": _pass_at_k,
-    "token_shift": _token_shift,
-}

@@ -38,7 +38,9 @@ def floor(module: str) -> int:
         return 1
     if parts[1] in QUESTIONS:
         return 2
-    return {"claims": 3, "evidence": 3, "verdicts": 3, "report": 4, "study": 4, "cluster": 4}.get(parts[1], 5)
+    return {"claims": 3, "evidence": 3, "verdicts": 3, "rules": 3, "report": 4, "study": 4, "cluster": 4}.get(
+        parts[1], 5
+    )
 
 
 def test_arrows_never_run_back_up() -> None:

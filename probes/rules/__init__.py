@@ -1,0 +1,25 @@
+"""The bars that claims are held against, one file a claim, written down before looking.
+
+A rule turns an :class:`probes.evidence.Evidence` into findings by the functions of :mod:`probes.verdicts`. The bars are
+the constants at the head of each file, taken from the claims as they are told and from the published figures. What a
+rule does not show: the truth of a general claim. One pair can contradict it; no pair can prove it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from probes.evidence import Evidence
+from probes.rules.know_when import know_when
+from probes.rules.pass_at_k import pass_at_k
+from probes.rules.sparse_updates import sparse_updates
+from probes.rules.token_shift import token_shift
+from probes.verdicts import Finding
+
+RULES: Mapping[str, Callable[[Evidence], list[Finding]]] = {
+    "sparse_updates": sparse_updates,
+    "know_when": know_when,
+    "pass_at_k": pass_at_k,
+    "token_shift": token_shift,
+}
+"""The rule of each claim by its key; a claim without one is not measured."""
