@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from probes.commands.terminal import Json, app, say_json, stop
+from probes.commands.terminal import Json, app, bar, say_json, stop
 
 organisms_app = typer.Typer(help="Small base→RL pairs that ship with the package, with known answers.")
 app.add_typer(organisms_app, name="organisms")
@@ -49,6 +49,25 @@ def organisms_describe(name: Annotated[str, typer.Argument(help="Name of an orga
         start = record["start"] or "random weights"
         steps = record.get("step", record["steps"])
         typer.echo(f"  {member}: {record['method']} from {start}, seed {record['seed']}, {steps} steps{ends}")
+
+
+@organisms_app.command("fetch", epilog="Example: whenlens organisms fetch smollm2")
+def organisms_fetch(
+    name: Annotated[str, typer.Argument(help="smollm2: a real language model of 135 M parameters.")],
+    again: Annotated[bool, typer.Option(help="Convert even if it is there.")] = False,
+    json_: Json = False,
+) -> None:
+    """Put the base of the real language model into the cache: 93 MB of download, once."""
+    from hooks.organisms.fetched import fetch
+
+    if name != "smollm2":
+        stop(f"There is nothing to fetch for {name!r}; only smollm2 is too large to ship.")
+    with bar("converting", quiet=json_):
+        folder = fetch(again=again)
+    if json_:
+        say_json({"name": name, "folder": str(folder)})
+        return
+    typer.echo(f"SmolLM2-135M-Instruct: {folder}")
 
 
 @organisms_app.command("train", epilog="Example: whenlens organisms train latent --out runs/organisms")

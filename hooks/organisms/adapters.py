@@ -1,0 +1,248 @@
+"""LoRA adapters of the real language model: GRPO with a true or a random reward, and supervised steps as the contrast.
+
+All three start from the fetched base, see the same problems (:mod:`hooks.organisms.arithmetic`, training side) and end
+as a few megabytes of safetensors with ``training.json`` beside them: method, seed, settings, curve. What the random
+reward shows is what optimisation alone does; what it does not show is what a longer run would.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from hooks.organisms.arithmetic import Sum, draw, is_right
+from hooks.organisms.fetched import COMMAND, SHA256, fetched
+from hooks.streams import stream
+
+Method = Literal["true reward", "random reward", "worked solutions"]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How one adapter is trained."""
+
+    member: str
+    method: Method
+    steps: int
+    learning_rate: float
+    seed: int = 0
+    prompts: int = 6
+    """Problems in a step."""
+    generations: int = 8
+    """Samples of a problem in a GRPO step."""
+    rank: int = 8
+    """Of the LoRA matrices."""
+    max_new_tokens: int = 40
+    beta: float = 0.0
+    """Weight of the KL term that holds the model to its base."""
+    save_at: tuple[int, ...] = ()
+    """Steps at which the adapter is also saved, as ``MEMBER-step-NNN``."""
+
+
+RECIPES: dict[str, Recipe] = {
+    recipe.member: recipe
+    for recipe in (
+        Recipe("rl", "true reward", 100, 2e-4, save_at=(10, 25, 50, 75)),
+        Recipe("random", "random reward", 100, 2e-4),
+        Recipe("sft", "worked solutions", 100, 2e-4),
+    )
+}
+TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+Watch = Callable[[int, int, float], None]
+"""Called with (steps done, steps in all, mean reward or loss)."""
+
+
+def train(member: str, out: Path, *, steps: int | None = None, progress: Watch | None = None) -> Path:
+    """Train one adapter and save it under ``out/member``, whole or not at all.
+
+    Args:
+        member: ``rl``, ``random`` or ``sft``.
+        out: folder of the adapters.
+        steps: fewer steps than the recipe's, for a rehearsal.
+        progress: called after each step.
+
+    Returns:
+        the adapter's folder.
+
+    Raises:
+        ValueError: for a member that has no recipe.
+        FileNotFoundError: if the base was not fetched.
+        ModuleNotFoundError: without the extra ``organisms``.
+    """
+    if member not in RECIPES:
+        raise ValueError(f"There is no recipe {member!r} for smollm2; there are {', '.join(RECIPES)}.")
+    base = fetched()
+    if base is None:
+        raise FileNotFoundError(f"The base of smollm2 is not on this machine yet; run `{COMMAND}` first.")
+    recipe = RECIPES[member]
+    total = steps or recipe.steps
+    record: dict[str, Any] = {"organism": "smollm2", **asdict(recipe), "steps": total, "base_sha256": SHA256}
+    record["start"] = "smollm2/base"
+    record["versions"] = {name: version(name) for name in ("torch", "transformers", "peft", "trl")}
+    curve: list[float] = []
+
+    def note(value: float) -> None:
+        curve.append(round(value, 4))
+        if progress is not None:
+            progress(len(curve), total, value)
+
+    def save(model: Any, step: int) -> None:
+        name = member if step == total else f"{member}-step-{step:03d}"
+        which = "loss" if recipe.method == "worked solutions" else "reward_curve"
+        _save(model, out / name, {**record, "step": step, which: curve[:step]})
+
+    run = _supervised if recipe.method == "worked solutions" else _grpo
+    run(base, recipe, total, note, save)
+    return out / member
+
+
+def _save(model: Any, folder: Path, record: dict[str, Any]) -> None:
+    partial = folder.with_name(folder.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    model.save_pretrained(partial, safe_serialization=True)
+    (partial / "README.md").unlink(missing_ok=True)
+    config = json.loads((partial / "adapter_config.json").read_text())
+    # The base lies in every user's own cache; a path of this machine would be wrong on all others.
+    config["base_model_name_or_path"] = None
+    (partial / "adapter_config.json").write_text(json.dumps(config, indent=1, sort_keys=True) + "\n")
+    (partial / "training.json").write_text(json.dumps(record, indent=1) + "\n")
+    shutil.rmtree(folder, ignore_errors=True)
+    os.replace(partial, folder)
+
+
+def _lora(recipe: Recipe) -> Any:
+    from peft import LoraConfig
+
+    return LoraConfig(
+        r=recipe.rank, lora_alpha=2 * recipe.rank, lora_dropout=0.0, target_modules=list(TARGETS), task_type="CAUSAL_LM"
+    )
+
+
+def rewards(method: Method, seed: int) -> Callable[..., list[float]]:
+    """Reward of a batch of texts: 1 if the text stops and its last number is the answer; or a fair coin."""
+    coin = stream(seed, "random reward")
+
+    def true(
+        completions: Sequence[list[dict[str, str]]],
+        answer: Sequence[str],
+        completion_ids: Sequence[list[int]],
+        **_: Any,
+    ) -> list[float]:
+        texts = [completion[0]["content"] for completion in completions]
+        whole = [len(ids) > 0 and ids[-1] == _END for ids in completion_ids]
+        return [float(done and is_right(text, right)) for text, right, done in zip(texts, answer, whole, strict=True)]
+
+    def random(completions: Sequence[Any], **_: Any) -> list[float]:
+        return [float(value) for value in coin.integers(0, 2, len(completions))]
+
+    return true if method == "true reward" else random
+
+
+_END = 2
+"""Id of ``<|im_end|>`` in SmolLM2's vocabulary."""
+
+
+def _grpo(
+    base: Path, recipe: Recipe, steps: int, note: Callable[[float], None], save: Callable[[Any, int], None]
+) -> None:
+    try:
+        from datasets import Dataset
+        from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
+        from trl import GRPOConfig, GRPOTrainer
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(f"Training needs {error.name}: pip install 'whenlens[organisms]'.") from error
+
+    class Watching(TrainerCallback):
+        def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
+            if logs and "reward" in logs:
+                note(float(logs["reward"]))
+
+        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            if state.global_step in recipe.save_at and state.global_step < steps:
+                save(kwargs["model"], state.global_step)
+
+    problems = islice(draw(recipe.seed, "train"), recipe.prompts * steps)
+    rows = [{"prompt": [{"role": "user", "content": one.question}], "answer": one.answer} for one in problems]
+    config = GRPOConfig(
+        output_dir=str(base.parent / "unused"),
+        max_steps=steps,
+        seed=recipe.seed,
+        learning_rate=recipe.learning_rate,
+        lr_scheduler_type="constant_with_warmup",
+        warmup_steps=5,
+        per_device_train_batch_size=recipe.prompts * recipe.generations,
+        num_generations=recipe.generations,
+        max_completion_length=recipe.max_new_tokens,
+        temperature=1.0,
+        beta=recipe.beta,
+        save_strategy="no",
+        logging_steps=1,
+        report_to=[],
+        disable_tqdm=True,
+        use_cpu=not torch.cuda.is_available(),
+        bf16=False,
+        gradient_checkpointing=False,
+        dataloader_pin_memory=False,
+        shuffle_dataset=False,
+    )
+    trainer = GRPOTrainer(
+        model=AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32),
+        reward_funcs=rewards(recipe.method, recipe.seed),
+        args=config,
+        train_dataset=Dataset.from_list(rows),
+        processing_class=AutoTokenizer.from_pretrained(base, padding_side="left"),
+        peft_config=_lora(recipe),
+        callbacks=[Watching()],
+    )
+    trainer.train()
+    save(trainer.model, steps)
+
+
+def _supervised(
+    base: Path, recipe: Recipe, steps: int, note: Callable[[float], None], save: Callable[[Any, int], None]
+) -> None:
+    """Cross-entropy on worked solutions of the same problems, on the answer's tokens alone."""
+    from peft import get_peft_model
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    torch.manual_seed(recipe.seed)
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    model: Any = get_peft_model(AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32), _lora(recipe))
+    optimiser = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=recipe.learning_rate)
+    problems = draw(recipe.seed, "train")
+    for step in range(1, steps + 1):
+        for group in optimiser.param_groups:
+            group["lr"] = recipe.learning_rate * min(1.0, step / 5)
+        batch = [_answered(tokenizer, one) for one in islice(problems, recipe.prompts * recipe.generations)]
+        longest = max(len(ids) for ids, _ in batch)
+        ids = torch.tensor([row + [_END] * (longest - len(row)) for row, _ in batch])
+        mask = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row, _ in batch])
+        labels = torch.tensor([[-100] * start + row[start:] + [-100] * (longest - len(row)) for row, start in batch])
+        loss = model(input_ids=ids, attention_mask=mask, labels=labels).loss
+        optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
+        note(float(loss))
+        if step in recipe.save_at and step < steps:
+            save(model, step)
+    save(model, steps)
+
+
+def _answered(tokenizer: Any, one: Sum) -> tuple[list[int], int]:
+    """Ids of a problem with its worked solution, and where the solution starts."""
+    asked = tokenizer.apply_chat_template(
+        [{"role": "user", "content": one.question}], add_generation_prompt=True, tokenize=False
+    )
+    start = tokenizer(asked, add_special_tokens=False).input_ids
+    return start + tokenizer(one.worked(), add_special_tokens=False).input_ids + [_END], len(start)
