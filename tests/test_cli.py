@@ -24,6 +24,7 @@ COMMANDS = [
     "hybrid",
     "store describe",
     "store verify",
+    "claims",
     "doctor",
     "organisms list",
     "organisms train",

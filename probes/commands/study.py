@@ -65,11 +65,20 @@ def study(
         say_json({"report": str(finished.report), "headline": finished.headline})
 
 
-@app.command(epilog="Example: whenlens report runs/latent")
-def report(folder: Annotated[Path, typer.Argument(help="Folder of a study.")]) -> None:
-    """Write the page of a study again from its tables."""
-    if not (folder / "study.json").is_file():
-        stop(f"{folder} holds no study.json; run `whenlens study … --out {folder}` first.")
-    from probes.report import write_report
+@app.command(epilog="Example: whenlens report runs/latent runs/newskill --out runs/both.html")
+def report(
+    folders: Annotated[list[Path], typer.Argument(help="Folder of a study; several are set side by side.")],
+    out: Annotated[Path, typer.Option(help="Page of several studies.")] = Path("runs/beside.html"),
+    json_: Json = False,
+) -> None:
+    """Write the page of a study again from its tables, or one page over several studies."""
+    for folder in folders:
+        if not (folder / "study.json").is_file():
+            stop(f"{folder} holds no study.json; run `whenlens study … --out {folder}` first.")
+    from probes.report import write_beside, write_report
 
-    typer.echo(f"Report: {write_report(folder)}")
+    page = write_report(folders[0]) if len(folders) == 1 else write_beside(folders, out)
+    if json_:
+        say_json({"report": str(page)})
+        return
+    typer.echo(f"Report: {page}")

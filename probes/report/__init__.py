@@ -8,13 +8,14 @@ without a gain to explain says so and prints no share of it. The page asks nothi
 
 from __future__ import annotations
 
-import os
+from collections.abc import Sequence
 from pathlib import Path
 
-from probes.report.page import render
+from hooks.rollouts import write_whole
+from probes.report.page import render, render_beside
 from probes.report.tokens import Token, TokenHtml, tokens_html
 
-__all__ = ["Token", "TokenHtml", "render", "tokens_html", "write_report"]
+__all__ = ["Token", "TokenHtml", "render", "render_beside", "tokens_html", "write_beside", "write_report"]
 
 
 def write_report(folder: Path) -> Path:
@@ -26,12 +27,30 @@ def write_report(folder: Path) -> Path:
     Raises:
         FileNotFoundError: if there is no such folder.
     """
-    # Half characters in a model's text have no UTF-8; they become references that a browser shows as unknown.
-    page = render(folder).encode("utf-8", errors="xmlcharrefreplace")
-    path, partial = folder / "report.html", folder / ".report.html.partial"
-    with partial.open("wb") as handle:
-        handle.write(page)
-        handle.flush()
-        os.fsync(handle.fileno())
-    os.replace(partial, path)
+    path = folder / "report.html"
+    _write(render(folder), path)
     return path
+
+
+def write_beside(folders: Sequence[Path], out: Path) -> Path:
+    """Write one page over several studies, whole or not at all, and return its path.
+
+    Args:
+        folders: study folders, in the order of the page.
+        out: the HTML file.
+
+    Raises:
+        FileNotFoundError: if one of the folders holds no study.
+
+    It does not test one study against another.
+    """
+    page = render_beside(folders)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    _write(page, out)
+    return out
+
+
+def _write(page: str, path: Path) -> None:
+    # Half characters in a model's text have no UTF-8; they become references that a browser shows as unknown.
+    data = page.encode("utf-8", errors="xmlcharrefreplace")
+    write_whole(path, lambda partial: partial.write_bytes(data))

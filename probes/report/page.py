@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import itertools
+from collections.abc import Sequence
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -16,6 +17,7 @@ from pathlib import Path
 import jinja2
 from markupsafe import Markup
 
+from probes.report.beside import beside
 from probes.report.blocks import Block, Figure, Fold, Section
 from probes.report.figures import script_json
 from probes.report.folder import StudyReader
@@ -45,13 +47,27 @@ def render(folder: Path) -> str:
     if not folder.is_dir():
         raise FileNotFoundError(f"There is no study folder {folder}; run `whenlens study ... --out {folder}` first.")
     reader = StudyReader(folder)
-    head, body = top(reader), sections(reader)
+    return _page(top(reader), sections(reader))
+
+
+def render_beside(folders: Sequence[Path]) -> str:
+    """One page over several studies.
+
+    Raises:
+        FileNotFoundError: if one of the folders holds no study.
+    """
+    for folder in folders:
+        if not (folder / "study.json").is_file():
+            raise FileNotFoundError(
+                f"{folder} holds no study.json; run `whenlens study … --out {folder}` first, or leave it out."
+            )
+    return _page(*beside([StudyReader(folder) for folder in folders]))
+
+
+def _page(head: Top, body: tuple[Section, ...]) -> str:
     plotly = _plotly() if _has_figure(head, body) else ""
     script = _asset("script.js")
-    environment = jinja2.Environment(
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
-    )
-    return environment.from_string(_asset("page.jinja")).render(
+    return _template().render(
         top=head,
         sections=body,
         ids=Counter(),
