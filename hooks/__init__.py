@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from hooks.direction import Direction as Direction
     from hooks.gate import Gate as Gate
     from hooks.generate import generate as generate
+    from hooks.graft import grafted as grafted
+    from hooks.implant import implant as implant
     from hooks.mix import mix as mix
     from hooks.model import Model as Model
     from hooks.pair import Pair as Pair
@@ -38,6 +40,8 @@ _HOMES = {
     "Gate": "hooks.gate",
     "capture": "hooks.capture",
     "generate": "hooks.generate",
+    "grafted": "hooks.graft",
+    "implant": "hooks.implant",
     "mix": "hooks.mix",
     "score": "hooks.score",
     "steering": "hooks.steer",

@@ -15,10 +15,11 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from hooks.reader import check_cuttable, windows_of
+from hooks.masks import ready, windows_of
+from hooks.reader import check_cuttable
 from hooks.sites import Site
 
 Change = Callable[[Float[Tensor, "row branch d_model"]], Float[Tensor, "row branch d_model"]]
@@ -72,12 +73,5 @@ def _mask(model: Any, places: Int[Tensor, "row branch"], n_pos: int) -> Tensor |
     kinds = {}
     for kind, window in windows_of(model.net.config).items():
         seen = before if window is None else before & (slot > places[:, :, None] - window)
-        kinds[kind] = _ready(model, torch.cat([seen, own], dim=-1)[:, None])
-    return kinds if len(kinds) > 1 else next(iter(kinds.values()))
-
-
-def _ready(model: Any, shown: Bool[Tensor, "row 1 branch slot"]) -> Tensor:
-    # Eager attention adds its mask to the scores; sdpa takes truth values as they are.
-    if model.net.config._attn_implementation != "eager":
-        return shown
-    return torch.zeros_like(shown, dtype=model.dtype).masked_fill(~shown, torch.finfo(model.dtype).min)
+        kinds[kind] = torch.cat([seen, own], dim=-1)[:, None]
+    return ready(model, kinds)

@@ -188,8 +188,10 @@ def _to_memory(request: _Request, count: _Counter) -> dict[str, Activations]:
         }
         _run(request, name, every, request.sites[name], partial(_into_memory, tensors), count)
         manifest = {
+            "role": model.role,
             "model": model.name,
             "revision": model.revision,
+            "weights": model.weights_hash,
             "tokens": request.sequences.token_hash,
             "positions": request.positions,
             "reduce": request.selection.reduce,

@@ -34,10 +34,10 @@ from hooks.ledger import Grid, Ledger, Settled
 from hooks.placed import Placed
 from hooks.reader import Reader
 from hooks.requests import Row
-from hooks.sampling import choose, uniforms
+from hooks.sampling import choose
+from hooks.seats import Seats
 from hooks.setting import Setting
 from hooks.shift import PlacedShift, Shift
-from hooks.streams import stream
 
 BLOCK = 1 << 24
 """Logits of one model that are judged at a time."""
@@ -57,59 +57,37 @@ class _Draft:
     """Drafted tokens that stand before these."""
 
 
+Hand = Callable[[dict[int, Settled]], object]
+"""Takes rows that have ended, by number, and what they became."""
+
+
 @torch.no_grad()
-def play(setting: Setting, rows: Sequence[Row]) -> list[Settled]:
-    """Write a batch of rows to their ends; results in their order."""
-    return _Duet(setting, rows).play()
+def play(setting: Setting, rows: Sequence[Row], n_seats: int, hand: Hand) -> None:
+    """Write rows to their ends, ``n_seats`` at a time, and hand each over when it has ended."""
+    _Duet(setting, rows, n_seats, hand).play()
 
 
 class _Duet:
-    """One batch being written; its rows leave as they end."""
+    """Rows being written; whoever ends makes room for the next."""
 
-    def __init__(self, setting: Setting, rows: Sequence[Row]) -> None:
-        self.setting, self.judge, self.pace = setting, setting.judge, setting.pace
+    def __init__(self, setting: Setting, rows: Sequence[Row], n_seats: int, hand: Hand) -> None:
+        self.setting, self.judge, self.pace, self.hand = setting, setting.judge, setting.pace, hand
         self.device = setting.primary.device
-        self.samples = tuple((row.problem, row.sample) for row in rows)
-        self.live = np.arange(len(rows))
-        self.n_prompt = np.array([len(row.ids) for row in rows])
-        self.length = self.n_prompt.copy()
-        self.ended = np.zeros(len(rows), dtype=bool)
+        self.seats = Seats(setting, rows, n_seats)
         self._sorted = {"sort": -1} if isinstance(setting.steering, Shift) else {}
-        self.ledger = Ledger(len(rows), setting.max_new_tokens, also=self._sorted)
-        width = int(self.n_prompt.max()) + setting.max_new_tokens + self.pace.longest
-        text = np.zeros((len(rows), width), dtype=np.int64)
-        for at, row in enumerate(rows):
-            text[at, : len(row.ids)] = row.ids
-        self.text = torch.from_numpy(text).to(self.device)
+        self.ledger = Ledger(len(self.seats.live), setting.max_new_tokens, also=self._sorted)
         self.reads_all = self.judge.gate.needs == "both"
-        self._open_streams()
-        self._seat_readers(rows)
+        self._seat_readers([rows[at] for at in self.seats.live])
         self._eos = np.array(setting.primary.eos_ids, dtype=np.int64)
         second = setting.other if self.judge.asks_other else setting.primary
         self._second_eos = np.array(second.eos_ids, dtype=np.int64)
 
-    def play(self) -> list[Settled]:
-        while len(self.live):
+    def play(self) -> None:
+        while len(self.seats.live):
             self._round()
-        return [self.ledger.settled(at) for at in range(len(self.samples))]
-
-    def _open_streams(self) -> None:
-        judge, length, seed = self.judge, self.setting.max_new_tokens, self.setting.seed
-        sampled = max(judge.temperature, judge.write_temperature) > 0
-
-        def numbers(of_sample: Callable[[str, int], np.ndarray]) -> Tensor:
-            return torch.from_numpy(np.stack([of_sample(*sample) for sample in self.samples])).to(self.device)
-
-        self.u = {"gate": numbers(lambda problem, sample: stream(seed, "gate", problem, sample).random(length))}
-        if sampled:
-            self.u["token"] = numbers(lambda problem, sample: uniforms(seed, problem, sample, length))
-        if sampled and judge.write == "resample":
-            self.u["again"] = numbers(lambda problem, sample: stream(seed, "again", problem, sample).random(length))
 
     def _seat_readers(self, rows: Sequence[Row]) -> None:
-        setting = self.setting
-        # A text's last token is written and never read.
-        limits = self.n_prompt + setting.max_new_tokens - 1
+        setting, limits = self.setting, self.seats.limits
         index, prompts = [row.index for row in rows], [row.ids for row in rows]
 
         def placed(steering: Any, model: Any, last_only: bool = False) -> Placed | PlacedShift | None:
@@ -117,7 +95,7 @@ class _Duet:
                 return None
             if isinstance(steering, Shift):
                 return PlacedShift(steering, model)
-            return Placed(steering, model, index, self.n_prompt.tolist(), last_only=last_only)
+            return Placed(steering, model, index, self.seats.n_prompt.tolist(), last_only=last_only)
 
         self.primary = Reader(setting.primary, limits, setting.cut)
         self.other = self.steered = None
@@ -140,16 +118,17 @@ class _Duet:
         where = {ids: at for at, ids in enumerate(distinct)}
         source = np.array([where[ids] for ids in prompts])
         first = np.unique(source, return_index=True)[1]
-        reader.prefill(self.text[self._there(first)], self.n_prompt[first] - 1, source)
+        reader.prefill(self.seats.text[self._there(first)], self.seats.n_prompt[first] - 1, source)
 
     def _round(self) -> None:
-        room = self.n_prompt + self.setting.max_new_tokens - self.length
-        most = int(room[~self.ended].max())
-        longest = min(self.pace.length(rows=int((~self.ended).sum()), room=most), most)
+        seats, room = self.seats, self.seats.room
+        most = int(room[~seats.ended].max())
+        writing = int((~seats.ended).sum())
+        longest = min(self.pace.length(rows=writing, room=most, refilled=seats.anyone_waits), most)
         began = self.pace.now()
         draft, facts = self._draft(longest, room)
         drafted, k = self.pace.now(), draft.token.shape[1]
-        within = (np.arange(k) < room[:, None]) & ~self.ended[:, None]
+        within = (np.arange(k) < room[:, None]) & ~seats.ended[:, None]
         token = draft.token.cpu().numpy()
         # What stands behind an end of the draft is never taken, so no gate there is worth a consultation.
         within &= np.arange(k) <= _first(np.isin(token, self._eos))[:, None]
@@ -163,18 +142,18 @@ class _Duet:
 
     def _draft(self, k: int, room: Int[np.ndarray, "row"]) -> tuple[_Draft, dict[str, Grid]]:
         """Let the primary write k tokens in every row, fewer if enough rows wait for the second author before that."""
-        judge, token_u = self.judge, self._numbers("token", k)
+        judge, token_u = self.judge, self.seats.numbers("token", k)
         facts = {name: np.full((len(room), k), blank) for name, blank in (FACTS | self._sorted).items()}
         tokens, logits, hidden = [], [], []
-        at = self._there(self.length)[:, None]
-        going, waiting = ~self.ended, np.zeros(len(room), dtype=bool)
+        at = self._there(self.seats.length)[:, None]
+        going, waiting = ~self.seats.ended, np.zeros(len(room), dtype=bool)
         for j in range(k):
             # A row that is full is not read beyond its end, or the others would read their past again beside it.
-            upto = np.minimum(self.length + j, self.primary.limits)
-            out, seen = self.primary.read(self.text, upto, last=1, site=self.setting.site)
+            upto = np.minimum(self.seats.length + j, self.primary.limits)
+            out, seen = self.primary.read(self.seats.text, upto, last=1, site=self.setting.site)
             u = None if token_u is None else token_u[:, j]
             tokens.append(choose(out[:, 0], judge.temperature, judge.top_p, u)[:, None])
-            self.text.scatter_(1, at + j, tokens[-1])
+            self.seats.text.scatter_(1, at + j, tokens[-1])
             logits.append(out)
             if seen is not None:
                 hidden.append(seen)
@@ -193,7 +172,9 @@ class _Duet:
         k, judge, other = draft.token.shape[1], self.judge, None
         if self.reads_all:
             if self.other is not None:
-                other, seen = self.other.read(self.text, self.length + k - 1, last=k, site=self.setting.other_site)
+                other, seen = self.other.read(
+                    self.seats.text, self.seats.length + k - 1, last=k, site=self.setting.other_site
+                )
                 draft = replace(draft, other_hidden=seen)
             self._judge(draft, other, facts)
         score = facts["gate_score"]
@@ -210,7 +191,7 @@ class _Duet:
     def _judge(self, draft: _Draft, other: Tensor | None, facts: dict[str, Grid]) -> None:
         """Enter what the gate makes of the drafted positions, and what the other model does where it has read them."""
         n, k = draft.token.shape
-        u = {name: self._numbers(name, k, draft.start) for name in ("gate", "token", "again")}
+        u = {name: self.seats.numbers(name, k, draft.start) for name in ("gate", "token", "again")}
         columns = np.arange(draft.start, draft.start + k)
         for rows in self._blocks(n, k * draft.logits.shape[2]):
             mine = {name: None if table is None else table[rows].flatten() for name, table in u.items()}
@@ -230,11 +211,11 @@ class _Duet:
         row, column = opened.nonzero()
         asked, which = np.unique(row, return_inverse=True)
         furthest = opened.shape[1] - 1 - opened[asked, ::-1].argmax(axis=1)
-        upto, back = self.length[asked] + furthest, furthest[which] - column
+        upto, back = self.seats.length[asked] + furthest, furthest[which] - column
 
         def look(reader: Reader) -> Tensor:
-            rows = None if len(asked) == len(self.live) else asked
-            return reader.read(self.text, upto, last=int(back.max()) + 1, rows=rows, chosen=(which, back))[0]
+            rows = None if len(asked) == len(self.seats.live) else asked
+            return reader.read(self.seats.text, upto, last=int(back.max()) + 1, rows=rows, chosen=(which, back))[0]
 
         other = look(self.other) if self.judge.asks_other and self.other is not None else None
         steered = None
@@ -244,7 +225,7 @@ class _Duet:
             if isinstance(self.steered.steering, PlacedShift):
                 self.steered.steering.aim(facts["sort"][row, column])
             steered = look(self.steered)
-        u = {name: self._numbers(name, opened.shape[1]) for name in ("token", "again")}
+        u = {name: self.seats.numbers(name, opened.shape[1]) for name in ("token", "again")}
         for part in self._blocks(len(row), draft.logits.shape[2]):
             here = self._there(row[part]), self._there(column[part])
             found = self.judge.second(
@@ -266,18 +247,18 @@ class _Duet:
         ends = np.where(opened, np.isin(final, self._second_eos), np.isin(final, self._eos))
         halts = changed | ends | opened if self.setting.at_place else changed | ends
         taken = (np.arange(k) <= _first(halts)[:, None]) & within
-        index = self.length - self.n_prompt
+        index = self.seats.length - self.seats.n_prompt
         self._stop_at_strings(final, taken, index)
         self.ledger.enter(
-            self.live, index, taken,
+            index, taken,
             facts | {
                 "ids": final, "primary_choice": token, "gate_open": opened, "changed": changed,
                 "logp": np.where(opened, facts["logp_written"], facts["logp_primary"]),
             },
         )  # fmt: skip
         if changed.any():
-            self.text.scatter_(1, self._there(self.length[:, None] + np.arange(k)), self._there(final))
-        self.length = self.length + taken.sum(axis=1)
+            self.seats.text.scatter_(1, self._there(self.seats.length[:, None] + np.arange(k)), self._there(final))
+        self.seats.length = self.seats.length + taken.sum(axis=1)
         self._cut_back(opened)
         self._close(ends & taken)
         return int(taken.sum()), int((opened & taken).sum()), int((changed & taken).sum())
@@ -288,15 +269,15 @@ class _Duet:
             return
         ending = Ending((), self.setting.strings, self.setting.max_new_tokens + 1)
         for row in np.flatnonzero(taken.any(axis=1)):
-            said = self.ledger.ids(int(self.live[row])) + final[row, taken[row]].tolist()
+            said = self.ledger.ids(int(row)) + final[row, taken[row]].tolist()
             place = ending.place(said, self.setting.primary.tokenizer, int(index[row]))
             if place is not None:
                 taken[row, place[0] - index[row] :] = False
-                self.ended[row] = True
-                self.ledger.close(int(self.live[row]), "string")
+                self.seats.ended[row] = True
+                self.ledger.close(int(row), "string")
 
     def _cut_back(self, opened: Grid) -> None:
-        limit = self.length - 1
+        limit = self.seats.length - 1
         if self.other is not None:
             self.other.cut_back(limit)
         if self.steered is not None and not self.setting.at_place:
@@ -305,33 +286,53 @@ class _Duet:
         self.primary.cut_back(limit - opened.any(axis=1) if self.setting.at_place else limit)
 
     def _close(self, ended: Bool[np.ndarray, "row draft"]) -> None:
-        """End rows at an end-of-sequence token or at full length, and drop ended rows once they are an eighth."""
+        """End rows at an end-of-sequence token or at full length, and see to their seats once they are an eighth."""
+        seats = self.seats
         for row in np.flatnonzero(ended.any(axis=1)):
-            self.ledger.close(int(self.live[row]), "eos")
-        self.ended |= ended.any(axis=1) | (self.length - self.n_prompt >= self.setting.max_new_tokens)
-        if int(self.ended.sum()) * 8 < len(self.ended):
+            self.ledger.close(int(row), "eos")
+        seats.ended |= ended.any(axis=1) | (seats.room <= 0)
+        if int(seats.ended.sum()) * 8 < len(seats.ended):
             return
-        stay = np.flatnonzero(~self.ended)
+        free = np.flatnonzero(seats.ended)
+        self.hand({int(seats.live[seat]): self.ledger.settled(seat) for seat in free.tolist()})
+        taken = self._refill(free) if seats.anyone_waits else 0
+        if taken == len(free):
+            return
+        stay = np.delete(np.arange(len(seats.live)), free[taken:])
         there = self._there(stay)
-        self.live, self.n_prompt, self.length = self.live[stay], self.n_prompt[stay], self.length[stay]
-        self.ended = self.ended[stay]
-        self.text = self.text[there]
-        self.u = {name: table[there] for name, table in self.u.items()}
+        seats.keep(stay, there)
+        self.ledger.keep(stay)
         for reader in (self.primary, self.other, self.steered):
             if reader is not None:
                 reader.keep(stay, there)
 
+    def _refill(self, free: Int[np.ndarray, "free"]) -> int:
+        """Give free seats to rows that wait, and read their prompts; returns how many there were."""
+        seats = self.seats
+        at, like = seats.seat(free)
+        self.ledger.clear(at)
+        index = [seats.rows[row].index for row in seats.live[at]]
+        for reader in (self.primary, self.other, self.steered):
+            if reader is not None:
+                reader.seat(at, like, index, n_prompt=seats.n_prompt[at], limits=seats.limits[at])
+        # All but the last token: that one is read with everybody's next.
+        self.primary.catch_up(seats.text, seats.n_prompt[at] - 1, at)
+        if self.other is not None and self.reads_all:
+            self.other.catch_up(seats.text, seats.n_prompt[at] - 1, at)
+        return len(at)
+
     def _sight(self, draft: _Draft, other: Tensor | None, rows: slice, gate_u: Tensor | None) -> Sight:
         """What the gate may see of these rows' drafted positions, laid end to end."""
-        k, first = draft.token.shape[1], rows.start
-        length, n_prompt = self.length[rows, None] + np.arange(draft.start, draft.start + k), self.n_prompt[rows, None]
+        k, first, seats = draft.token.shape[1], rows.start, self.seats
+        n_prompt = seats.n_prompt[rows, None]
+        length = seats.length[rows, None] + np.arange(draft.start, draft.start + k)
 
         def flat(values: Tensor | None) -> Tensor | None:
             return None if values is None else values[rows].flatten(0, 1)
 
         def context(position: int) -> list[int]:
-            row = first + position // k
-            said: list[int] = self.text[row, self.n_prompt[row] : length[position // k, position % k]].tolist()
+            row, end = first + position // k, length[position // k, position % k]
+            said: list[int] = seats.text[row, seats.n_prompt[row] : end].tolist()
             return said
 
         assert gate_u is not None
@@ -341,19 +342,12 @@ class _Duet:
             index=self._there((length - n_prompt).flatten()),
             uniform=gate_u,
             hidden=flat(draft.hidden),
-            last_ids=self.text[rows].gather(1, self._there(length - 1)).flatten(),
-            row=self._there(np.repeat(self.live[rows], k)),
-            samples=self.samples,
+            last_ids=seats.text[rows].gather(1, self._there(length - 1)).flatten(),
+            row=self._there(np.repeat(seats.live[rows], k)),
+            samples=seats.samples,
             context=context,
             other_hidden=flat(draft.other_hidden),
         )
-
-    def _numbers(self, name: str, k: int, start: int = 0) -> Float[Tensor, "row draft"] | None:
-        """The random numbers of k tokens, ``start`` from now; behind the last token any number will do."""
-        if name not in self.u:
-            return None
-        index = (self.length - self.n_prompt)[:, None] + np.arange(start, start + k)
-        return self.u[name].gather(1, self._there(index.clip(max=self.setting.max_new_tokens - 1)))
 
     def _blocks(self, n: int, each: int) -> list[slice]:
         """Portions of ``n`` things of ``each`` logits that fit a bounded scratch space."""

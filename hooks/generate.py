@@ -22,6 +22,7 @@ from torch import Tensor
 
 from hooks.ending import Ending, Ends, Written
 from hooks.growing import growing_cache
+from hooks.masks import padded_prompt
 from hooks.padding import pad_left
 from hooks.requests import Row, in_batches, rows_of
 from hooks.rollouts import Rollouts
@@ -169,6 +170,8 @@ class _Batch:
             real = padded.attention_mask
             self.mask = torch.cat([real, real.new_ones(len(real), max_new_tokens)], dim=1)
         self.plain = _attends_plainly(model.net.config)
+        # Transformers fills the mask of this one so that a pad reads NaN; see hooks.masks.
+        self.doubly_eager = model.dtype == torch.float64 and model.net.config._attn_implementation == "eager"
         if steered is not None:
             steered.follow([first[key] for key in distinct], padded.lengths)
         self.hidden = self._read(padded.input_ids, padded.position_ids)
@@ -204,10 +207,12 @@ class _Batch:
             self.mask = self.mask[index]
 
     def _read(self, ids: Tensor, places: Tensor) -> Tensor:
-        mask = None if self.mask is None else self.mask[:, : self.seen]
+        mask: Any = None if self.mask is None else self.mask[:, : self.seen]
         if mask is not None and self.plain and ids.shape[1] == 1:
             # A single query sees every real key; handing that over spares the model working it out at every step.
             mask = mask[:, None, None, :].bool()
+        elif mask is not None and self.doubly_eager and not self.cache.get_seq_length():
+            mask = padded_prompt(self.model, mask)
         hidden: Tensor = self.model.net.base_model(
             input_ids=ids,
             attention_mask=mask,

@@ -1,6 +1,7 @@
 """What was written and known at every token of a batch, entered as it is settled.
 
-One grid of rows and tokens a column, filled where texts have got to; a row's lists are read off when it has ended.
+One grid of seats and tokens a column, filled where texts have got to; a row's lists are read off when it has ended,
+and its seat is blank again for the next.
 What nobody looked at stays blank: NaN, or None for a token. The ledger records; it decides nothing.
 """
 
@@ -39,14 +40,13 @@ class Ledger:
         """Start empty; ``also`` names further columns of numbers from 0, and what stands there where nobody looked."""
         self._tokens = (*TOKENS, *(also or {}))
         blanks: dict[str, Any] = {"ids": -1, "logp": np.nan, "primary_choice": -1, "gate_open": False, "changed": False}
-        blanks = FACTS | blanks | dict(also or {})
-        self._grids = {name: np.full((n_rows, max_new_tokens), blank) for name, blank in blanks.items()}
+        self._blanks = FACTS | blanks | dict(also or {})
+        self._grids = {name: np.full((n_rows, max_new_tokens), blank) for name, blank in self._blanks.items()}
         self._length = np.zeros(n_rows, dtype=np.int64)
         self._stop = ["length"] * n_rows
 
     def enter(
         self,
-        rows: Int[np.ndarray, "row"],
         index: Int[np.ndarray, "row"],
         taken: Bool[np.ndarray, "row draft"],
         columns: Mapping[str, Grid],
@@ -54,8 +54,8 @@ class Ledger:
         """Enter the ``taken`` positions, the first of each row being its token number ``index``."""
         row, column = taken.nonzero()
         for name, grid in columns.items():
-            self._grids[name][rows[row], index[row] + column] = grid[row, column]
-        self._length[rows] = index + taken.sum(axis=1)
+            self._grids[name][row, index[row] + column] = grid[row, column]
+        self._length = index + taken.sum(axis=1)
 
     def ids(self, row: int) -> list[int]:
         """The tokens of a row so far."""
@@ -65,6 +65,19 @@ class Ledger:
     def close(self, row: int, stop: str) -> None:
         """Say why a row has ended."""
         self._stop[row] = stop
+
+    def clear(self, rows: Int[np.ndarray, "some"]) -> None:
+        """Blank these rows for others to begin."""
+        for name, grid in self._grids.items():
+            grid[rows] = self._blanks[name]
+        self._length[rows] = 0
+        for row in rows.tolist():
+            self._stop[row] = "length"
+
+    def keep(self, stay: Int[np.ndarray, "stay"]) -> None:
+        """Drop every row but these."""
+        self._grids = {name: grid[stay] for name, grid in self._grids.items()}
+        self._length, self._stop = self._length[stay], [self._stop[row] for row in stay.tolist()]
 
     def settled(self, row: int) -> Settled:
         """Read off one row."""

@@ -29,7 +29,7 @@ from hooks.generate import table
 from hooks.judge import Judge, Write
 from hooks.ledger import Settled
 from hooks.pace import Pace
-from hooks.requests import Row, in_batches, rows_of
+from hooks.requests import Row, in_seats, rows_of
 from hooks.rollouts import Rollouts
 from hooks.sampling import check_sampling
 from hooks.setting import Setting
@@ -89,7 +89,7 @@ def mix(
         top_k: for "rank_among_top_k".
         write_temperature: of the second author, the same as ``temperature`` when None.
         stop: strings that end a text as soon as it holds one.
-        batch_size: rows at a time; halved with a warning when memory runs out.
+        batch_size: rows at a time, the next beginning where one has ended; halved with a warning when memory runs out.
         template: "auto", "none" or "chat", see ``Model.encode``.
         progress: called with (samples done, samples in all).
 
@@ -125,7 +125,9 @@ def mix(
         at_place=reach == "place",
         other_site=_other_site(steering, gate, second),
     )
-    written = in_batches(rows, lambda batch: play(setting, batch), batch_size=batch_size, progress=progress)
+    written: list[Settled] = in_seats(
+        rows, lambda begin, seats, hand: play(setting, begin, seats, hand), batch_size=batch_size, progress=progress
+    )
     return _table(setting, rows, written, primary)
 
 

@@ -16,11 +16,12 @@ beside b, which is the same whatever m: every token that stands is read once. Th
 b fitted to measured times: on an accelerator at small batches a read costs about one step (b near 0); where arithmetic
 is the limit it costs about k steps and drafting gains nothing (b near 1).
 
-A batch is done when its slowest row is. Of n rows with N tokens to go the unluckiest is replaced at about
+Where a row that ends makes room for the next, that is all. The last rows are done when their slowest is: of n rows
+with N tokens to go the unluckiest is replaced at about
 
     r + 0.7 sqrt(2 ln n) sqrt(r / N)
 
-(the largest of n counts that scatter as Poisson's do), and that rate stands for r above.
+(the largest of n counts that scatter as Poisson's do), and there that rate stands for r above.
 
 The length changes how long the work takes and never what is written; timings in here are no benchmark.
 """
@@ -95,9 +96,13 @@ class Pace:
         """The most tokens that :meth:`length` may ask for."""
         return self.fixed or LONGEST
 
-    def length(self, *, rows: int, room: int) -> int:
-        """Tokens to draft next, at most, for so many rows of which the longest has ``room`` tokens to go."""
-        worst = unluckiest(self._replaced / self._written, rows, room)
+    def length(self, *, rows: int, room: int, refilled: bool = False) -> int:
+        """Tokens to draft next, at most, for so many rows of which the longest has ``room`` tokens to go.
+
+        Where seats are ``refilled`` as rows end, nobody waits for the slowest and the mean rate counts.
+        """
+        rate = self._replaced / self._written
+        worst = rate if refilled else unluckiest(rate, rows, room)
         if not self._always:
             self._patience = self._rows_to_wait_for(rows, worst)
             return self.longest
@@ -126,11 +131,12 @@ class Pace:
     def _read_cost(self) -> tuple[float, float]:
         """Steps that a read costs: those whatever its length, and those a drafted token."""
         lengths, steps = np.array(self._reads).T
-        trust = np.where(np.arange(len(steps)) < len(PRIOR), 0.3, 1.0)
-        slope, level = np.polyfit(lengths, steps, 1, w=trust)
-        if slope < 0:
-            return float(np.average(steps, weights=trust)), 0.0
-        return max(0.0, float(level)), float(slope)
+        trust = np.where(np.arange(len(steps)) < len(PRIOR), 0.1, 1.0)
+        trust /= trust.sum()
+        length, step = float(trust @ lengths), float(trust @ steps)
+        # The prior has two lengths, so their spread is never zero.
+        slope = float(trust @ ((lengths - length) * (steps - step)) / (trust @ (lengths - length) ** 2))
+        return (max(0.0, step - slope * length), slope) if slope >= 0 else (step, 0.0)
 
     def now(self) -> float:
         """The time, once the device has done what it was asked; 0 when the length is fixed and nobody waits."""

@@ -43,13 +43,21 @@ class Placed:
         with steering.on(model):
             # Entered for its checks, so that one rule says which directions fit which model.
             pass
-        self._texts = Texts(steering, model, rows, list(n_prompt))
+        self._texts = Texts(steering, model, list(rows), list(n_prompt))
         self._steering, self._model, self._last_only = steering, model, last_only
         self._vectors: dict[int, Float[Tensor, "d_model"]] = {}
 
     def keep(self, stay: Int[np.ndarray, "stay"]) -> None:
         """Drop every row but these."""
         self._texts = self._texts.take(stay.tolist())
+
+    def seat(self, at: Int[np.ndarray, "new"], rows: Sequence[int], n_prompt: Int[np.ndarray, "new"]) -> None:
+        """Begin other texts in the rows ``at``."""
+        numbers, lengths = list(self._texts.rows), list(self._texts.n_prompt)
+        for seat, number, length in zip(at.tolist(), rows, n_prompt.tolist(), strict=True):
+            numbers[seat], lengths[seat] = number, length
+        # What the others have said is told again before it is looked at.
+        self._texts = Texts(self._steering, self._model, numbers, lengths)
 
     @contextmanager
     def during(

@@ -9,15 +9,16 @@ that was asked at every token give the same logits, up to the rounding of differ
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
+from hooks.masks import ready, windows_of
 from hooks.placed import Placed
 from hooks.shift import PlacedShift
 from hooks.sites import Site
@@ -55,7 +56,6 @@ class Reader:
         self._shares = shared is not None
         self.held = np.zeros_like(limits)
         self._windows = windows_of(model.net.config)
-        self._eager = model.net.config._attn_implementation == "eager"
 
     def prefill(self, text: Int[Tensor, "some pos"], lengths: Lengths, source: Int[np.ndarray, " row"]) -> None:
         """Read the first ``lengths`` tokens of each distinct row once, then hold row ``source[i]`` of them as row i."""
@@ -103,6 +103,32 @@ class Reader:
         """Forget every row's tokens beyond ``lengths``."""
         np.minimum(self.held, lengths, out=self.held)
 
+    def seat(self, at: Lengths, like: Lengths, index: Sequence[int], *, n_prompt: Lengths, limits: Lengths) -> None:
+        """Begin new texts in the rows ``at``, of which nothing is read but what another row can give.
+
+        Args:
+            at: the rows.
+            like: for each a row that began with the same prompt until now (perhaps itself), or -1.
+            index: the new texts' numbers.
+            n_prompt: tokens of their prompts.
+            limits: the most tokens of them that will ever be read.
+        """
+        self.limits[at] = limits
+        if self.steering is not None:
+            self.steering.seat(at, index, n_prompt)
+        given = (like >= 0) & (self.steering is None) & (not self._shares)
+        held = np.where(given, np.minimum(self.held[like], n_prompt - 1), 0)
+        moved = given & (like != at) & (held > 0)
+        if moved.any():
+            self.slots.copy(like[moved], at[moved], int(held[moved].max()))
+        self.held[at] = held
+
+    def catch_up(self, text: Int[Tensor, "row pos"], upto: Lengths, rows: Lengths) -> None:
+        """Read some rows up to a length, those of them that lack anything, and say nothing."""
+        lacks = self.held[rows] < upto
+        if lacks.any():
+            self._forward(text, upto[lacks], rows[lacks])
+
     def keep(self, stay: Int[np.ndarray, " stay"], there: Int[Tensor, " stay"]) -> None:
         """Drop every row but these; ``there`` is ``stay`` on the device."""
         self.held, self.limits = self.held[stay], self.limits[stay]
@@ -146,17 +172,10 @@ class Reader:
         slot = torch.arange(width, device=place.device)
         causal = (slot <= place[:, :, None])[:, None]
         kinds = {
-            kind: self._ready(causal if window is None else causal & (slot > place[:, None, :, None] - window))
+            kind: causal if window is None else causal & (slot > place[:, None, :, None] - window)
             for kind, window in self._windows.items()
         }
-        return kinds if len(kinds) > 1 else next(iter(kinds.values()))
-
-    def _ready(self, shown: Bool[Tensor, "row 1 query slot"]) -> Tensor:
-        # Eager attention adds its mask to the scores; sdpa takes truth values as they are.
-        if not self._eager:
-            return shown
-        dtype = self.model.dtype
-        return torch.zeros_like(shown, dtype=dtype).masked_fill(~shown, torch.finfo(dtype).min)
+        return ready(self.model, kinds)
 
 
 def check_cuttable(model: Any) -> None:
@@ -172,12 +191,3 @@ def check_cuttable(model: Any) -> None:
         raise ValueError(f"{name} has {what} and its memory cannot be cut at a token; mixing needs plain attention")
     if getattr(config, "alibi", False) or config.model_type in ("bloom", "mpt"):
         raise ValueError(f"{name} counts distances over a padding mask (ALiBi); mixing needs explicit position ids")
-
-
-def windows_of(config: Any) -> dict[str, int | None]:
-    """For each kind of layer how far back it looks; None is all the way."""
-    window = getattr(config, "sliding_window", None)
-    kinds = dict.fromkeys(getattr(config, "layer_types", None) or ())
-    if kinds:
-        return {kind: window if kind == "sliding_attention" else None for kind in kinds}
-    return {"every": window}

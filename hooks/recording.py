@@ -129,8 +129,10 @@ class Tape:
                 for site, tensor in out.items():
                     tensor[first + at] = passage.blocks[site][flat]
         manifest = {
+            "role": self.model.role,
             "model": self.model.name,
             "revision": self.model.revision,
+            "weights": self.model.weights_hash,
             "tokens": sequences.token_hash,
             "positions": str(rule),
             "reduce": None,

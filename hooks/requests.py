@@ -111,12 +111,10 @@ def in_batches(
     """
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, not {batch_size}")
-    # Longest first: what does not fit shows at once and not after an hour.
-    order = sorted(range(len(rows)), key=lambda at: (-len(rows[at].ids), rows[at].ids, rows[at].index))
-    done: dict[int, Done] = {}
+    order, done = _order(rows), dict[int, Done]()
     while len(done) < len(order):
         taken = order[len(done) : len(done) + batch_size]
-        results = _unless_full(work, [rows[at] for at in taken])
+        results = _unless_full(work, [rows[at] for at in taken], len(taken))
         if results is None:
             batch_size = _halve(len(taken))
             continue
@@ -126,14 +124,61 @@ def in_batches(
     return [done[at] for at in range(len(rows))]
 
 
-def _unless_full(work: Callable[[list[Row]], list[Done]], batch: list[Row]) -> list[Done] | None:
-    """The results of ``work``, or None when memory ran out."""
+def in_seats(
+    rows: Sequence[Row],
+    work: Callable[[list[Row], int, Callable[[dict[int, Done]], object]], object],
+    *,
+    batch_size: int,
+    progress: Callable[[int, int], object] | None = None,
+) -> list[Done]:
+    """Let ``work`` write all rows, ``batch_size`` at a time, each seat given on as soon as its row has ended.
+
+    Where memory runs out, rows that were finished stay so and the others begin again in half as many seats, aloud.
+
+    Args:
+        rows: what to write.
+        work: from rows in the order in which they are to begin, the number of seats, and a function that takes what
+            has ended: results by the place of the row in that list.
+        batch_size: seats, at most.
+        progress: called with (rows done, rows in all) whenever rows have ended.
+
+    Raises:
+        ValueError: for a batch size below 1.
+        torch.OutOfMemoryError: when even one row does not fit.
+    """
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, not {batch_size}")
+    order, done = _order(rows), dict[int, Done]()
+    while len(done) < len(order):
+        left = [at for at in order if at not in done]
+        seats = min(batch_size, len(left))
+
+        def hand(ended: dict[int, Done], left: list[int] = left) -> None:
+            done.update({left[at]: result for at, result in ended.items()})
+            if progress is not None:
+                progress(len(done), len(rows))
+
+        def write(batch: list[Row], seats: int = seats, hand: Callable[..., object] = hand) -> list[object]:
+            return [work(batch, seats, hand)]
+
+        if _unless_full(write, [rows[at] for at in left], seats) is None:
+            batch_size = _halve(seats)
+    return [done[at] for at in range(len(rows))]
+
+
+def _order(rows: Sequence[Row]) -> list[int]:
+    # Longest first: what does not fit shows at once and not after an hour.
+    return sorted(range(len(rows)), key=lambda at: (-len(rows[at].ids), rows[at].ids, rows[at].index))
+
+
+def _unless_full(work: Callable[[list[Row]], list[Done]], batch: list[Row], size: int) -> list[Done] | None:
+    """The results of ``work``, done for ``size`` rows at a time, or None when memory ran out."""
     try:
         return work(batch)
     except (RuntimeError, MemoryError) as error:
         if not ran_out_of_memory(error):
             raise
-        if len(batch) == 1:
+        if size == 1:
             raise torch.OutOfMemoryError(
                 f"one sample of problem {batch[0].problem!r} ({len(batch[0].ids)} prompt tokens) does not fit into "
                 f"memory by itself; allow fewer new tokens or load the model in a smaller format ({error})"

@@ -177,9 +177,11 @@ class Rollouts:
 def write_whole(path: Path, write: Callable[[Path], Any]) -> Path:
     """Let ``write`` fill a temporary file beside ``path``, sync it and put it in place; on failure leave nothing."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
     os.close(handle)
     temporary = Path(name)
+    # Only the name is wanted: a file that is made anew may be read by whom the user's own files may be read.
+    temporary.unlink()
     try:
         write(temporary)
         with temporary.open("rb+") as stream:

@@ -11,7 +11,7 @@ random vectors stand beside it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -67,6 +67,9 @@ class PlacedShift:
 
     def keep(self, stay: Int[np.ndarray, "stay"]) -> None:
         """Nothing is held for a row from one look to the next."""
+
+    def seat(self, at: Int[np.ndarray, "new"], rows: Sequence[int], n_prompt: Int[np.ndarray, "new"]) -> None:
+        """Nor for the rows that take their place."""
 
     def aim(self, sorts: Int[np.ndarray, "chosen"]) -> None:
         """Say of what sort the place is that the next forward ends at, in each row that it reads."""

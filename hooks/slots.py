@@ -19,6 +19,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -98,6 +99,13 @@ class Slots:
         self.n_rows = len(stay)
         for layer, (keys, values) in self._layers.items():
             self._layers[layer] = (keys.index_select(0, stay), values.index_select(0, stay))
+
+    def copy(self, source: Int[np.ndarray, "some"], to: Int[np.ndarray, "some"], width: int) -> None:
+        """Give rows ``to`` the first ``width`` keys of rows ``source``; a row may stand in both."""
+        for pair in self._layers.values():
+            for store in pair:
+                # The right side is a copy of its own before anything is written.
+                store[to, :, :width] = store[source, :, :width]
 
     def _put(self, store: Tensor, new: Tensor, aim: Aim) -> Tensor:
         store.flatten(0, 2).index_copy_(0, aim.flat(store.shape[1], store.shape[2]), new.flatten(0, 2))

@@ -50,6 +50,10 @@ class SiteView:
     """Which site."""
     _open: dict[int, MappedShard] = field(default_factory=dict, repr=False)
 
+    def __reduce__(self) -> tuple[type[SiteView], tuple[Ledger, str, str]]:
+        # It travels to another process by name; the files that it has mapped stay here and are mapped anew there.
+        return SiteView, (self.ledger, self.side, self.site)
+
     @property
     def shape(self) -> tuple[int, int]:
         """Rows and width."""

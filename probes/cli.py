@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import typer
 
-from probes.commands import activations, graft, hybrid, organisms, route, steer, study, sweep
+from probes.commands import activations, claims, doctor, graft, hybrid, organisms, passk, route, steer, study, sweep
 from probes.commands.terminal import app
 
-COMMANDS = (study, route, activations, sweep, graft, hybrid, steer, organisms)
+COMMANDS = (study, claims, route, activations, sweep, graft, hybrid, steer, passk, organisms, doctor)
 """The modules whose import put their commands into the application, in the order of ``--help``."""
 
 

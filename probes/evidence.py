@@ -67,6 +67,12 @@ class Evidence:
     """Share of the gap that is left when the RL model writes and the base is let in where the gate opens."""
     backward_tokens: float | None = None
     """Mean number of tokens a text at which the base was let in."""
+    suppression: Estimate | None = None
+    """Suppression share of the base's texts; NaN where right texts did not gain on wrong ones."""
+    suppression_mass: Estimate | None = None
+    """The same from the probability of right and wrong texts as wholes."""
+    suppression_accuracy: Estimate | None = None
+    """Share of the base's samples that are right, which a share after a small shift would equal."""
 
     @classmethod
     def gather(

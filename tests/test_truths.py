@@ -1,7 +1,12 @@
-"""The main job finds what is true of each shipped pair, and nothing else."""
+"""The main job finds what is true of each shipped pair, and nothing else.
 
+``WHENLENS_TRUTHS=FOLDER`` keeps the studies there and goes on with those it holds.
+"""
+
+import html
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -26,6 +31,13 @@ class Tables:
     def json(self, name: str) -> dict[str, Any]:
         return dict(json.loads((self.root / "results" / f"{name}.json").read_text()))
 
+    def said(self, heading: str) -> str:
+        """What the page says in words under a heading, up to its rule."""
+        page = re.sub(r"<(script|style).*?</\1>", "", (self.root / "report.html").read_text(), flags=re.DOTALL)
+        words = " ".join(html.unescape(re.sub(r"<[^>]+>", " ", page)).split())
+        found = words[words.index(heading) + len(heading) :]
+        return found[: found.index("Rule:")]
+
 
 def run(name: str, out: Path) -> Tables:
     """The command itself, on half of the default problems."""
@@ -37,19 +49,24 @@ def run(name: str, out: Path) -> Tables:
     return Tables(out)
 
 
+def place(name: str, factory: pytest.TempPathFactory) -> Path:
+    kept = os.environ.get("WHENLENS_TRUTHS")
+    return Path(kept or factory.mktemp("truths")) / name
+
+
 @pytest.fixture(scope="session")
 def latent(tmp_path_factory: pytest.TempPathFactory) -> Tables:
-    return run("latent", tmp_path_factory.mktemp("truths") / "latent")
+    return run("latent", place("latent", tmp_path_factory))
 
 
 @pytest.fixture(scope="session")
 def newskill(tmp_path_factory: pytest.TempPathFactory) -> Tables:
-    return run("newskill", tmp_path_factory.mktemp("truths") / "newskill")
+    return run("newskill", place("newskill", tmp_path_factory))
 
 
 @pytest.fixture(scope="session")
 def sham(tmp_path_factory: pytest.TempPathFactory) -> Tables:
-    return run("sham", tmp_path_factory.mktemp("truths") / "sham")
+    return run("sham", place("sham", tmp_path_factory))
 
 
 def shown(tables: Tables) -> pd.Series:
@@ -95,6 +112,71 @@ def test_latent_base_solves_as_much_as_rl_at_the_largest_k(latent: Tables) -> No
     assert last["base"] >= last["rl"]
     first = table[table["k"] == 1].set_index("model")["value"]
     assert first["rl"] > first["base"] + 0.5
+
+
+BEFORE = "Was it there before RL?"
+
+
+def test_latent_was_there_before_rl(latent: Tables) -> None:
+    said = latent.said(BEFORE)
+    assert re.search(r"“\w+”( and “\w+”)* (was|were) there before RL", said), said
+    assert "is told before its first token by the base's own activations" in said
+    assert "vectors from it alone beat random ones" in said
+    models = latent["before_models"]
+    # Read from the base, beyond the last tokens and beyond a model that was never trained, and no better by RL.
+    there = models[models["reported"] & (models["text"] == "base text") & (models["over_baseline_low"] > 0)]
+    there = there[there["over_twin_low"] > 0]
+    assert "computation (inner)" in set(there["label"])
+    assert (models["rl_minus_base_q"] > 0.05).all()
+    # One model's probe reads the other as it is.
+    moved = latent["before_transfer"]
+    raw = moved[(moved["space"] == "raw") & (moved["trained"] == "base") & moved["reported"]]
+    assert raw["minus_own"].mean() > -0.05
+
+
+def test_latent_steering_helps_beyond_random_vectors(latent: Tables) -> None:
+    arms = latent["steering"].set_index("arm")
+    steered, random = arms.loc["steered"], arms.loc["random"]
+    assert steered["p"] <= 0.05
+    assert steered["accuracy"] > random["accuracy"].max()
+    assert steered["change_low"] > 0
+    # Nor do vectors of the same recipe whose labels mean nothing.
+    assert steered["accuracy"] > arms.loc["shuffled", "accuracy"].max()
+
+
+def test_sham_models_are_read_alike(sham: Tables) -> None:
+    models = sham["before_models"]
+    assert {"base text", "RL text"} == set(models["text"])
+    assert (models["rl_minus_base_q"] > 0.05).all()
+    said = sham.said(BEFORE)
+    assert "RL made no strategy more common" in said
+    assert "0 differ (q < 0.05)" in said
+    assert "there before RL" not in said
+
+
+def test_newskill_readable_is_not_there_beforehand(newskill: Tables) -> None:
+    said = newskill.said(BEFORE)
+    assert "Readable is not there beforehand" in said
+    assert "the base does not begin it by itself" in said
+    assert "the last tokens or an untrained model tell as much" in said
+    assert "no vector from the base alone does better than random ones" in said
+    assert "there before RL" not in said
+    assert newskill.json("steering")["p"] > 0.05
+    # What is read of the new strategies in the RL text is read as well from the text or from an untrained model.
+    models = newskill["before_models"]
+    own = models[(models["text"] == "RL text") & models["label"].str.contains("computation|verification")]
+    assert len(own)
+    assert ((own["over_baseline_low"] <= 0) | (own["over_twin_low"] <= 0)).all()
+
+
+@pytest.mark.parametrize("name", list(SIZES))
+def test_directions_of_a_study_state_whose_they_are(name: str, request: pytest.FixtureRequest) -> None:
+    from hooks.direction import Direction
+
+    tables: Tables = request.getfixturevalue(name)
+    found = [Direction.load(path) for path in (tables.root / "directions").glob("*.safetensors")]
+    assert found
+    assert {one.origin for one in found} == {"base activations, base text"}
 
 
 def test_newskill_needs_most_tokens(latent: Tables, newskill: Tables) -> None:

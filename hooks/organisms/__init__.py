@@ -26,6 +26,8 @@ class Organism:
     """Folder of the base, relative to the weights."""
     rl: str
     """Folder of the tuned model."""
+    problems: tuple[str, ...] = ("standard",)
+    """Sets of :data:`hooks.organisms.problems.PROBLEMS` it is asked; the first unless another is named."""
 
     @property
     def members(self) -> tuple[str, ...]:

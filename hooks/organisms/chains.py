@@ -116,6 +116,15 @@ class Policy:
     """P(backtrack) after a check that found a wrong step."""
     slip: float = 0.012
     """P(a written step is wrong)."""
+    slip_alone: float | None = None
+    """P(the only step of a chain of one operation is wrong); None: as any other step."""
+    sure: tuple[float, ...] | None = None
+    """P(each confidence, 0 to 10 tenths) stated after the answer, whatever the answer; None: no confidence."""
+
+    def slips(self, chain: Chain) -> float:
+        """P(a written step of this chain is wrong)."""
+        alone = len(chain.operations) == 1 and self.slip_alone is not None
+        return self.slip_alone if alone and self.slip_alone is not None else self.slip
 
     def start(self, chain: Chain) -> dict[str, float]:
         """Probabilities of the first decision."""
@@ -157,7 +166,10 @@ def _pick(rng: Random, probabilities: dict[str, float]) -> str:
 
 def write(chain: Chain, policy: Policy, rng: Random) -> str:
     """Write one answer text, decision by decision.  Does not include the prompt."""
-    return "".join(_segments(chain, policy, rng))
+    text = "".join(_segments(chain, policy, rng))
+    if policy.sure is None:
+        return text
+    return f"{text}sure {rng.choices(range(11), policy.sure)[0]}."
 
 
 def _segments(chain: Chain, policy: Policy, rng: Random) -> Iterator[str]:
@@ -172,7 +184,7 @@ def _segments(chain: Chain, policy: Policy, rng: Random) -> Iterator[str]:
     while choice != "concluding":
         operator, operand = chain.operations[done]
         truth = apply(value, operator, operand)
-        written = (truth + rng.choice((1, -1, 10, -10))) % MODULUS if rng.random() < policy.slip else truth
+        written = (truth + rng.choice((1, -1, 10, -10))) % MODULUS if rng.random() < policy.slips(chain) else truth
         before, value, done = value, written, done + 1
         yield f"{before}{operator}{operand}={written};"
         choice = _pick(rng, policy.after_step(chain, done, value, written != truth))

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from hooks.organisms.chains import Policy, sample_chain, write
+from hooks.organisms.chains import Chain, Policy, sample_chain, write
 
 if TYPE_CHECKING:
     from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
@@ -22,8 +22,8 @@ IGNORED = -100
 """The label that the loss leaves out: prompts and padding."""
 
 
-def new_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> LlamaForCausalLM:
-    """A Llama of 0.45 M parameters with random weights, float32."""
+def new_model(tokenizer: PreTrainedTokenizerFast, seed: int, *, width: int = 96, layers: int = 4) -> LlamaForCausalLM:
+    """A Llama with random weights, float32; 0.45 M parameters at the default size, 0.11 M at half the width."""
     from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
 
     torch.manual_seed(seed)
@@ -34,9 +34,9 @@ def new_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> LlamaForCausalLM
     }
     config = LlamaConfig(
         vocab_size=len(tokenizer),
-        hidden_size=96,
-        intermediate_size=256,
-        num_hidden_layers=4,
+        hidden_size=width,
+        intermediate_size=8 * width // 3,
+        num_hidden_layers=layers,
         num_attention_heads=4,
         num_key_value_heads=4,
         max_position_embeddings=128,
@@ -54,16 +54,20 @@ Rows = list[tuple[list[int], list[int]]]
 Grouping = Literal["length", "random"]
 
 
-def _rows(tokenizer: PreTrainedTokenizerFast, policy: Policy, count: int, rng: Random) -> Rows:
+Draw = Callable[[Random], Chain]
+"""Draws a problem."""
+
+
+def _rows(tokenizer: PreTrainedTokenizerFast, policy: Policy, draw: Draw, count: int, rng: Random) -> Rows:
     """Draw problems and write a text for each; every text ends with the end token."""
-    chains = [sample_chain(rng) for _ in range(count)]
+    chains = [draw(rng) for _ in range(count)]
     prompts = tokenizer([chain.prompt for chain in chains])["input_ids"]
     texts = tokenizer([write(chain, policy, rng) for chain in chains], add_special_tokens=False)["input_ids"]
     return [(prompt, [*text, tokenizer.eos_token_id]) for prompt, text in zip(prompts, texts, strict=True)]
 
 
 def _batches(
-    tokenizer: PreTrainedTokenizerFast, policy: Policy, batch: int, rng: Random, grouping: Grouping
+    tokenizer: PreTrainedTokenizerFast, policy: Policy, draw: Draw, batch: int, rng: Random, grouping: Grouping
 ) -> Iterator[list[Rows]]:
     """Endless optimiser steps, each a list of parts of like length that are padded on their own."""
 
@@ -72,11 +76,11 @@ def _batches(
 
     while True:
         if grouping == "random":
-            rows = sorted(_rows(tokenizer, policy, batch, rng), key=length)
+            rows = sorted(_rows(tokenizer, policy, draw, batch, rng), key=length)
             quarter = -(-batch // 4)
             yield [rows[start : start + quarter] for start in range(0, batch, quarter)]
             continue
-        rows = sorted(_rows(tokenizer, policy, 16 * batch, rng), key=length)
+        rows = sorted(_rows(tokenizer, policy, draw, 16 * batch, rng), key=length)
         starts = list(range(0, len(rows), batch))
         rng.shuffle(starts)
         for start in starts:
@@ -100,6 +104,7 @@ def train_on_texts(
     tokenizer: PreTrainedTokenizerFast,
     policy: Policy,
     *,
+    draw: Draw = sample_chain,
     steps: int,
     seed: int,
     batch: int = 64,
@@ -107,7 +112,7 @@ def train_on_texts(
     grouping: Grouping = "random",
     progress: Progress | None = None,
 ) -> list[float]:
-    """Train ``model`` in place on texts drawn from ``policy``; the loss counts answer tokens only.
+    """Train ``model`` in place on texts of ``policy`` on problems of ``draw``; the loss counts answer tokens only.
 
     ``grouping="random"`` draws each step's texts at random, so that every token counts the same and the model learns
     the stated probabilities.  ``"length"`` fills a step with texts of one length: less padding, but a token of a long
@@ -123,7 +128,7 @@ def train_on_texts(
     )
     losses: list[float] = []
     model.train()
-    for _, parts in zip(range(steps), _batches(tokenizer, policy, batch, rng, grouping), strict=False):
+    for _, parts in zip(range(steps), _batches(tokenizer, policy, draw, batch, rng, grouping), strict=False):
         tokens = sum(len(text) for part in parts for _, text in part)
         total = 0.0
         for part in parts:

@@ -1,31 +1,35 @@
-"""Reinforcement learning of the organisms: TRL's GRPO with a verifiable (or, for the null, a random) reward."""
+"""Reinforcement learning of the organisms: TRL's GRPO with a verifiable reward, a proper score, or a coin."""
 
 from __future__ import annotations
 
 import re
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 
-from hooks.organisms.chains import Chain, sample_chain
+from hooks.organisms.chains import Chain
+from hooks.organisms.confidence import rlcr_reward, stated_confidence
+from hooks.organisms.problems import PROBLEMS
 from hooks.streams import stream
 
-RewardKind = Literal["answer", "random"]
+RewardKind = Literal["answer", "random", "rlcr"]
+REWARDS: tuple[RewardKind, ...] = get_args(RewardKind)
 
-_ANSWER = re.compile(r"answer (\d{1,2})\.$")
+_ANSWER = re.compile(r"answer (\d{1,2})\.(?:sure \d{1,2}\.)?$")
 
 
 def is_right(prompt: str, text: str) -> bool:
-    """Whether a text ends with the right answer to its prompt, in the form ``answer 34.``."""
+    """Whether a text ends with the right answer to its prompt, as ``answer 34.`` with or without a confidence."""
     match = _ANSWER.search(text)
     return match is not None and int(match[1]) == Chain.parse(prompt).answer
 
 
 def reward_function(kind: RewardKind, seed: int) -> Callable[..., list[float | None]]:
-    """The reward of a batch of texts: 1 for the right answer, or a fair coin that looks at nothing."""
+    """The reward of a batch of texts: 1 for the right answer, less a Brier term (``rlcr``), or a fair coin."""
     coin = stream(seed, "random reward")
 
     def answer(prompts: Sequence[str], completions: Sequence[str], **_: object) -> list[float | None]:
@@ -34,7 +38,12 @@ def reward_function(kind: RewardKind, seed: int) -> Callable[..., list[float | N
     def random(prompts: Sequence[str], **_: object) -> list[float | None]:
         return [float(value) for value in coin.integers(0, 2, len(prompts))]
 
-    return answer if kind == "answer" else random
+    def rlcr(prompts: Sequence[str], completions: Sequence[str], **_: object) -> list[float | None]:
+        pairs = zip(prompts, completions, strict=True)
+        return [rlcr_reward(is_right(prompt, text), stated_confidence(text)) for prompt, text in pairs]
+
+    rewards: dict[RewardKind, Callable[..., list[float | None]]] = {"answer": answer, "random": random, "rlcr": rlcr}
+    return rewards[kind]
 
 
 def train_grpo(
@@ -44,6 +53,8 @@ def train_grpo(
     steps: int,
     seed: int,
     reward: RewardKind = "answer",
+    problems: str = "standard",
+    longest: int = 80,
     save_at: Sequence[int] = (),
     prompts: int = 32,
     generations: int = 8,
@@ -58,7 +69,10 @@ def train_grpo(
         save: called with (model, step) at every step of ``save_at`` and after the last step.
         steps: optimiser steps; each sees ``prompts`` problems with ``generations`` samples of each.
         seed: of the problems, the samples and the random reward.
-        reward: ``answer`` pays for the right answer; ``random`` flips a coin.
+        reward: ``answer`` pays for the right answer; ``rlcr`` takes a Brier term from that, and then advantages are not
+            divided by their spread, as in its paper; ``random`` flips a coin.
+        problems: name in :data:`hooks.organisms.problems.PROBLEMS`.
+        longest: tokens after which a text is cut off, unpaid.
         save_at: steps at which ``save`` is called.
         prompts: problems in a step.
         generations: samples of a problem; advantages are relative to their group.
@@ -93,38 +107,40 @@ def train_grpo(
                 save(kwargs["model"], state.global_step)
 
     rng = Random(f"{seed}/problems")
-    problems = Dataset.from_list([{"prompt": sample_chain(rng).prompt} for _ in range(prompts * steps)])
+    asked = Dataset.from_list([{"prompt": PROBLEMS[problems](rng).prompt} for _ in range(prompts * steps)])
     model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
-    config = GRPOConfig(
-        output_dir=str(base / "unused"),
-        max_steps=steps,
-        seed=seed,
-        learning_rate=learning_rate,
-        lr_scheduler_type="constant_with_warmup",
-        warmup_steps=10,
-        per_device_train_batch_size=prompts * generations,
-        num_generations=generations,
-        max_completion_length=80,
-        temperature=1.0,
-        beta=beta,
-        save_strategy="no",
-        logging_steps=1,
-        report_to=[],
-        disable_tqdm=True,
-        use_cpu=not torch.cuda.is_available(),
-        bf16=False,
-        gradient_checkpointing=False,
-        dataloader_pin_memory=False,
-    )
-    trainer = GRPOTrainer(
-        model=model,
-        reward_funcs=reward_function(reward, seed),
-        args=config,
-        train_dataset=problems,
-        processing_class=AutoTokenizer.from_pretrained(base),
-        callbacks=[Watch()],
-    )
-    trainer.train()
+    with tempfile.TemporaryDirectory(prefix="whenlens-") as scratch:
+        config = GRPOConfig(
+            output_dir=scratch,
+            max_steps=steps,
+            seed=seed,
+            learning_rate=learning_rate,
+            lr_scheduler_type="constant_with_warmup",
+            warmup_steps=10,
+            per_device_train_batch_size=prompts * generations,
+            num_generations=generations,
+            max_completion_length=longest,
+            temperature=1.0,
+            beta=beta,
+            scale_rewards="none" if reward == "rlcr" else "group",
+            save_strategy="no",
+            logging_steps=1,
+            report_to=[],
+            disable_tqdm=True,
+            use_cpu=not torch.cuda.is_available(),
+            bf16=False,
+            gradient_checkpointing=False,
+            dataloader_pin_memory=False,
+        )
+        trainer = GRPOTrainer(
+            model=model,
+            reward_funcs=reward_function(reward, seed),
+            args=config,
+            train_dataset=asked,
+            processing_class=AutoTokenizer.from_pretrained(base),
+            callbacks=[Watch()],
+        )
+        trainer.train()
     assert isinstance(trainer.model, torch.nn.Module)
     save(trainer.model, steps)
     return curve

@@ -11,8 +11,10 @@ WORDS = ("steps ", "code ", "answer ", "check ", "back ", " ok", " no")
 SPECIALS = ("<pad>", "<bos>", "<eos>", "<unk>")
 
 
-def build_tokenizer() -> PreTrainedTokenizerFast:
+def build_tokenizer(more: tuple[str, ...] = ()) -> PreTrainedTokenizerFast:
     """Build the tokenizer from its word list: ``<bos>`` before every text, ids in a fixed order.
+
+    Words of ``more`` (lower case, with their spaces) follow at the end, so that the ids of all others stay the same.
 
     Characters outside the language become ``<unk>``, which does not survive the round trip; nothing in the language
     does so.
@@ -20,7 +22,7 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 
-    pieces = (*SPECIALS, *"0123456789", *"+-*=;:.", *WORDS)
+    pieces = (*SPECIALS, *"0123456789", *"+-*=;:.", *WORDS, *more)
     vocabulary = {piece: index for index, piece in enumerate(pieces)}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[a-z ]+|."), behavior="isolated")

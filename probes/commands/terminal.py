@@ -31,7 +31,8 @@ def read_texts(path: Path, model: Any) -> Any:
     from hooks.rollouts import Rollouts
 
     found = Rollouts.read(path)
-    return found if found.frame["ids"].notna().all() else found.with_ids(model)
+    # A text may be empty, a prompt may not: a sample without ids has none for its prompt.
+    return found if found.frame["prompt_ids"].map(len).all() else found.with_ids(model)
 
 
 @contextmanager

@@ -5,10 +5,9 @@ most accurate pair is kept (ties go to the smaller dose).  On the *held-out* hal
 
 * the unsteered base and the RL model on the same problems, which give the share of the gain recovered
   (:mod:`probes.stats.ratios`, Fieller);
-* at least 20 random vectors of the same length at the same site, dose and positions.  With ``a_i`` the accuracies under
-  random vectors, ``p = (1 + #{a_i >= a}) / (1 + n)`` (a permutation-style p-value, one-sided), and the interval of
-  ``a - mean(a_i)`` is a paired bootstrap over problems; ``p_share`` is the same for the share of texts that use the
-  strategy;
+* at least 20 random vectors of the same length at the same site, dose and positions: a one-sided p-value that allows
+  for the choice among several vectors and doses, and the interval of the difference (:mod:`probes.latent.beyond_random`
+  has both); ``p_share`` is the same for the share of texts that use the strategy;
 * vectors made by the same recipe from shuffled labels, and the vector of another strategy at the same site that is
   most nearly orthogonal (:mod:`probes.latent.placebos`), where they can be had;
 * its damage: KL(unsteered || steered) per token of the base's own texts, nats, and the share of the problems that the
@@ -39,6 +38,7 @@ from hooks.direction import Direction
 from hooks.pair import Pair
 from hooks.rollouts import Rollouts
 from hooks.sites import Positions
+from probes.latent.beyond_random import beyond_random, over_random
 from probes.latent.damage import DAMAGE_TEXTS, Reading, damage, read_rows
 from probes.latent.placebos import Placebo, min_cosine, random_like
 from probes.latent.trial import Trial, correct_of, decision_positions
@@ -70,9 +70,9 @@ class SteeringEffect(Result):
     recovery: Estimate | None
     """Share of the gain that the steered base recovers; NaN without a gain."""
     over_random: Estimate | None
-    """Accuracy under the direction minus mean accuracy under random vectors."""
+    """Accuracy under the direction minus accuracy under a random vector."""
     p: float
-    """One-sided p-value against the random vectors."""
+    """One-sided p-value against the random vectors, the choice among directions and doses allowed for."""
     held: tuple[str, ...] = ()
     """Ids of the held-out problems."""
 
@@ -171,7 +171,7 @@ def steering_effect(
         arms += [("shuffled", shuffled(chosen, at)) for at in range(n_shuffled)]
     other = min_cosine(chosen, directions)
     arms += [] if other is None else [("min_cosine", other)]
-    measured = _Held(trial, held, base, rl, chosen, alpha, arms)
+    measured = _Held(trial, held, base, rl, chosen, alpha, arms, len(calibration))
     frame = measured.frame()
     move(total, total)
     recovery, over, p = measured.verdict()
@@ -209,9 +209,10 @@ class _Held:
         chosen: Direction,
         alpha: float,
         arms: list[tuple[str, Direction]],
+        tried: int,
     ) -> None:
         self.trial, self.held, self.base, self.rl = trial, held, base, rl
-        self.chosen, self.alpha, self.arms = chosen, alpha, arms
+        self.chosen, self.alpha, self.arms, self.tried = chosen, alpha, arms, tried
         dose = alpha * chosen.typical_norm / chosen.norm
         rows = [(one, dose) for _, one in arms]
         texts = trial.run_rows(held, rows)
@@ -237,13 +238,17 @@ class _Held:
     def verdict(self) -> tuple[Estimate, Estimate, float]:
         """Share of the gain, accuracy over random vectors, p-value."""
         recovery = ratio(self.correct[0] - self.plain, self.tuned - self.plain)
-        random = [at for at, (arm, _) in enumerate(self.arms) if arm == "random"]
-        over = self.trial.mean(self.correct[0] - self.correct[random].mean(0))
+        random = self.correct[self.random]
+        over = over_random(self.correct[0], random, n_boot=self.trial.n_boot, seed=self.trial.seed)
         return recovery, over, self._p(self.correct.mean(1))
 
+    @property
+    def random(self) -> list[int]:
+        """The places of the random vectors among the arms."""
+        return [at for at, (arm, _) in enumerate(self.arms) if arm == "random"]
+
     def _p(self, means: Float[np.ndarray, "arm"]) -> float:
-        random = means[[at for at, (arm, _) in enumerate(self.arms) if arm == "random"]]
-        return math.nan if np.isnan(means).any() else float((1 + (random >= means[0]).sum()) / (1 + len(random)))
+        return beyond_random(float(means[0]), means[self.random], n=len(self.held), tried=self.tried)
 
     def _row(self, at: int) -> dict[str, Any]:
         values, mean = self.correct[at], self.trial.mean

@@ -1,7 +1,8 @@
 """Is it only *when*? Gates, mixed decoding's arms, and the share of the gain that they recover.
 
 The engine is :func:`hooks.mix.mix`; here are the gates by name, the controls at the matched rate, and recovery with its
-interval. What it does not show: why the models part where a gate opens.
+interval. ``graft`` asks the same of the weights, with the same recovery; ``check_published`` holds graders and recovery
+against runs that others published. What it does not show: why the models part where a gate opens.
 """
 
 from __future__ import annotations
@@ -29,9 +30,11 @@ from probes.routing.gates import (
     random,
     threshold_at,
 )
+from probes.routing.grafting import GraftResult, graft
 from probes.routing.learned import LearnedRouter, learn_router, learned
 from probes.routing.matched import Control
 from probes.routing.outcome import RouteResult
+from probes.routing.published import check_published
 from probes.routing.recovery import Recovery, recovered, recovery
 from probes.routing.specs import Workshop, parse_gates
 from probes.routing.spots import where, which
@@ -45,6 +48,7 @@ __all__ = [
     "Arm",
     "Control",
     "Gate",
+    "GraftResult",
     "LearnedRouter",
     "PartingProbe",
     "Recovery",
@@ -55,6 +59,7 @@ __all__ = [
     "Workshop",
     "always",
     "budgeted",
+    "check_published",
     "critical_places",
     "cues",
     "curve",
@@ -62,6 +67,7 @@ __all__ = [
     "entropy",
     "every_n",
     "first_k",
+    "graft",
     "js",
     "kl",
     "learn_router",

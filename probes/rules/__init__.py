@@ -13,11 +13,13 @@ from probes.evidence import Evidence
 from probes.rules.know_when import know_when
 from probes.rules.pass_at_k import pass_at_k
 from probes.rules.sparse_updates import sparse_updates
+from probes.rules.suppression import suppression
 from probes.rules.token_shift import token_shift
 from probes.verdicts import Finding
 
 RULES: Mapping[str, Callable[[Evidence], list[Finding]]] = {
     "sparse_updates": sparse_updates,
+    "suppression": suppression,
     "know_when": know_when,
     "pass_at_k": pass_at_k,
     "token_shift": token_shift,

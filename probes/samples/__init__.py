@@ -6,7 +6,41 @@ It does not show what goes on inside a model; two models with the same samples l
 from __future__ import annotations
 
 from probes.samples.counts import Samples, counts
-from probes.samples.passk import PassK, crossings, pass_at_k, pass_at_ks, passk
+from probes.samples.formats import Formats, formats
+from probes.samples.formats_race import FormatRace, format_race
+from probes.samples.hardness import Bins, group_advantage
+from probes.samples.passk import PassK, passk
+from probes.samples.passk_estimates import crossings, pass_at_k, pass_at_ks
+from probes.samples.shortcuts import Shortcuts, shortcuts
+from probes.samples.shortcuts_length import LengthCollapse, length_collapse
+from probes.samples.shortcuts_prefix import PrefixCheck, prefix_check
+from probes.samples.suppression import Suppression, suppression
+from probes.samples.suppression_texts import scored_texts
 from probes.samples.writing import Writing, writing
 
-__all__ = ["PassK", "Samples", "Writing", "counts", "crossings", "pass_at_k", "pass_at_ks", "passk", "writing"]
+__all__ = [
+    "Bins",
+    "FormatRace",
+    "Formats",
+    "LengthCollapse",
+    "PassK",
+    "PrefixCheck",
+    "Samples",
+    "Shortcuts",
+    "Suppression",
+    "Writing",
+    "counts",
+    "crossings",
+    "format_race",
+    "formats",
+    "group_advantage",
+    "length_collapse",
+    "pass_at_k",
+    "pass_at_ks",
+    "passk",
+    "prefix_check",
+    "scored_texts",
+    "shortcuts",
+    "suppression",
+    "writing",
+]

@@ -41,14 +41,26 @@ def counts(samples: Samples) -> pd.DataFrame:
         if missing:
             raise ValueError(f"Counts need the columns id (or problem), c and n; {missing[0]} is missing.")
         table = table[["problem", "c", "n"]].copy()
-    if table.isna().any(axis=None) or table.empty:
-        raise ValueError("Counts are empty or have a missing value; leave such problems out.")
+    if table.empty:
+        raise ValueError("There are no counts; give a problem at least.")
+    if table.isna().any(axis=None):
+        bad = table[table.isna().any(axis=1)].iloc[0]
+        raise ValueError(f"The counts of problem {bad['problem']!r} have a missing value; leave such problems out.")
+    numbers = table[["c", "n"]].apply(pd.to_numeric, errors="coerce")
+    whole = numbers.mod(1).eq(0).all(axis=1)
+    if not whole.all():
+        raise ValueError(f"The counts of problem {table.loc[~whole, 'problem'].iloc[0]!r} are no whole numbers.")
     table = table.astype({"problem": str, "c": int, "n": int}).sort_values("problem").reset_index(drop=True)
     twice = table["problem"][table["problem"].duplicated()]
     if len(twice):
         raise ValueError(f"Problem {twice.iloc[0]!r} stands twice in the counts; add its samples up first.")
-    if ((table["c"] < 0) | (table["c"] > table["n"]) | (table["n"] < 1)).any():
-        raise ValueError("A problem has no samples, or more correct ones than samples; look at its counts.")
+    wrong = table[(table["c"] < 0) | (table["c"] > table["n"]) | (table["n"] < 1)]
+    if len(wrong):
+        bad = wrong.iloc[0]
+        raise ValueError(
+            f"Problem {bad['problem']!r} has c = {bad['c']} of n = {bad['n']}; there must be samples, and no more "
+            "correct ones than samples."
+        )
     return table
 
 

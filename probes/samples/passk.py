@@ -1,11 +1,7 @@
-r"""Does the base solve as much as the RL model if both may try k times?
+"""Does the base solve as much as the RL model if both may try k times?
 
-For a problem with ``c`` correct of ``n`` samples the unbiased estimate of the chance that one of ``k`` is correct is
-
-.. math:: \mathrm{pass@}k = 1 - \binom{n-c}{k} \Big/ \binom{n}{k} = 1 - \prod_{j=n-c+1}^{n} (1 - k/j)
-
-and 1 where ``n - c < k`` (Chen et al. 2021, arXiv 2107.03374); curves average it over problems. The comparison of a
-base with its RL model is that of arXiv 2504.13837. The crossing is the least k at which the base has caught up with an
+Curves average the unbiased pass@k of :mod:`probes.samples.passk_estimates` over problems; the comparison of a base with
+its RL model is that of arXiv 2504.13837. The crossing is the least k at which the base has caught up with an
 RL model that was ahead at k = 1, linear between whole k. Intervals resample problems, both models' together; the band
 of the difference is simultaneous over all k (largest studentised deviation of a draw).
 
@@ -16,51 +12,20 @@ was reasoned or guessed. With small answer spaces guessing alone lifts the base 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
-from jaxtyping import Float, Int
 
 from probes.results import Result, manifest
 from probes.samples.counts import Samples, counts
+from probes.samples.passk_estimates import crossings, pass_at_ks
+from probes.samples.passk_problems import histogram, histogram_plot, solvable
 from probes.stats import Estimate, bootstrap_weights, percentile_interval
-from probes.stats.bootstrap import bootstrap_table
-
-CELLS = ("both", "base only", "RL only", "neither")
-
-
-def pass_at_k(n: Int[np.ndarray, "problem"], c: Int[np.ndarray, "problem"], k: int) -> Float[np.ndarray, "problem"]:
-    """Unbiased pass@k of each problem from its counts; NaN where fewer than ``k`` samples were drawn.
-
-    The product is taken over at most ``c`` factors in logarithms, so it neither overflows nor cancels.
-
-    Raises:
-        ValueError: k below 1, or counts with c outside 0 to n.
-    """
-    return pass_at_ks(n, c, np.array([k]))[:, 0]
-
-
-def pass_at_ks(
-    n: Int[np.ndarray, "problem"], c: Int[np.ndarray, "problem"], ks: Int[np.ndarray, "k"]
-) -> Float[np.ndarray, "problem k"]:
-    """:func:`pass_at_k` for several k at once; problems with equal counts are computed once."""
-    if np.any(ks < 1):
-        raise ValueError(f"k counts tries and begins at 1, not {int(ks.min())}.")
-    if np.any((c < 0) | (c > n)):
-        raise ValueError("A problem has more correct samples than samples, or fewer than none; look at its counts.")
-    pairs, back = np.unique(np.stack([n, c], axis=1), axis=0, return_inverse=True)
-    out = np.full((len(pairs), len(ks)), np.nan)
-    for row, (total, right) in enumerate(pairs):
-        drawn = ks <= total
-        sure = drawn & (total - right < ks)
-        unsure = drawn & ~sure
-        out[row, sure] = 1.0
-        factors = np.arange(total - right + 1, total + 1, dtype=float)
-        out[row, unsure] = -np.expm1(np.log1p(-ks[unsure, None] / factors).sum(axis=1))
-    return out[back.reshape(-1)]
+from probes.stats.contrast import Measured, beside
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -77,10 +42,27 @@ class PassK(Result):
     solvable: pd.DataFrame
     """Share of problems solved within the largest common k: ``cell`` (both, base only, RL only, neither), ``share``,
     ``low``, ``high``, ``problems`` (expected number)."""
+    jaccard: Estimate
+    """Problems that both solve over those that either does, at the largest common k."""
+    histogram: pd.DataFrame
+    """How many problems have which accuracy, see :func:`probes.samples.passk_problems.histogram`."""
+    delta_se: Estimate
+    """pass@k of the base at the largest k minus pass@1 of the RL model: how far sampling the RL model once stays behind
+    what the base can reach (arXiv 2504.13837, there with k = 256 and in percentage points)."""
     n_problems: int
     """Problems that both models have samples of."""
-    left_out: int
-    """Problems that only one of them has."""
+    unmatched: pd.DataFrame
+    """Problems that only one of them has and that were left out: ``problem``, ``only_in`` (base or rl)."""
+    measured: Mapping[str, Measured]
+    """Differences at every k and ``delta_se``, open to be set against a contrast."""
+    contrasts: pd.DataFrame
+    """What the contrasts reach and what is left of the differences; empty without any. See
+    :func:`probes.stats.contrast.beside`."""
+
+    @property
+    def left_out(self) -> int:
+        """How many problems only one of them has."""
+        return len(self.unmatched)
 
     @property
     def largest(self) -> int:
@@ -115,6 +97,10 @@ class PassK(Result):
         ]
         return f"{'; '.join(ends)}; {self.crossing_note}; {self.n_problems} problems"
 
+    def plot_accuracy(self) -> go.Figure:
+        """The histogram of accuracies."""
+        return histogram_plot(self.histogram)
+
     def plot(self) -> go.Figure:
         """Both curves with their bands over log k, and the crossing."""
         figure = go.Figure()
@@ -145,6 +131,7 @@ def passk(
     rl: Samples,
     *,
     ks: Sequence[int] | None = None,
+    contrast: Mapping[str, PassK | Samples] | None = None,
     n_boot: int = 2000,
     level: float = 0.95,
     seed: int = 0,
@@ -155,6 +142,8 @@ def passk(
         base: samples or counts of the base, see :mod:`probes.samples.counts`.
         rl: the same of the RL model; matched by the names of the problems.
         ks: the k to tabulate; by default the powers of two and the largest k that every problem allows.
+        contrast: by name ("random reward", "SFT") samples or counts of the same base after another training, or the
+            :class:`PassK` of another pair on the same problems.
         n_boot: bootstrap draws.
         level: of all intervals.
         seed: of the draws.
@@ -168,33 +157,84 @@ def passk(
     both = ours.merge(theirs, on="problem", suffixes=("_base", "_rl"))
     if both.empty:
         raise ValueError("Base and RL samples have no problem in common; compare samples of the same problems.")
-    most = int(both[["n_base", "n_rl"]].to_numpy().min())
-    wanted = np.array(sorted(set(ks)) if ks is not None else _powers(most))
-    if wanted.max() > most or wanted.min() < 1:
-        raise ValueError(
-            f"k must lie between 1 and {most}, the fewest samples of a problem; {wanted.tolist()} does not."
-        )
+    wanted = _wanted(both, ks)
     whole = np.arange(1, int(wanted.max()) + 1)
     curves = {
         model: pass_at_ks(both[f"n_{model}"].to_numpy(), both[f"c_{model}"].to_numpy(), whole)
         for model in ("base", "rl")
     }
     n = len(both)
+    options: dict[str, Any] = {"n_boot": n_boot, "level": level, "seed": seed}
     weights = bootstrap_weights(n, n_boot=n_boot, seed=seed) / n
     means = {model: values.mean(axis=0) for model, values in curves.items()}
     drawn = {model: weights @ values for model, values in curves.items()}
     means["rl - base"], drawn["rl - base"] = means["rl"] - means["base"], drawn["rl"] - drawn["base"]
-    frame = _table(means, drawn, wanted, n=n, level=level)
     crossing, note = _crossing(means["rl - base"], drawn["rl - base"], n=n, level=level, most=int(wanted.max()))
+    cells, jaccard = solvable(curves["base"][:, -1], curves["rl"][:, -1], **options)
+    accuracy = {model: (both[f"c_{model}"] / both[f"n_{model}"]).to_numpy() for model in ("base", "rl")}
+    measured = _measured(both["problem"].to_numpy(dtype=str), curves, wanted)
     return PassK(
-        frame=frame,
+        frame=_table(means, drawn, wanted, n=n, level=level),
         crossing=crossing,
         crossing_note=note,
-        solvable=_solvable(curves["base"][:, -1], curves["rl"][:, -1], n_boot=n_boot, level=level, seed=seed),
+        solvable=cells,
+        jaccard=jaccard,
+        histogram=histogram(accuracy["base"], accuracy["rl"], **options),
+        delta_se=measured["delta_se"].estimate(**options),
         n_problems=n,
-        left_out=len(set(ours["problem"]) | set(theirs["problem"])) - n,
-        manifest=manifest(measure="samples.passk", ks=wanted.tolist(), n_boot=n_boot, level=level, seed=seed),
+        unmatched=_unmatched(ours, theirs),
+        measured=measured,
+        contrasts=beside(measured, _contrasts(ours, contrast or {}, wanted), **options),
+        manifest=manifest(measure="samples.passk", ks=wanted.tolist(), contrast=sorted(contrast or {}), **options),
     )
+
+
+def _wanted(both: pd.DataFrame, ks: Sequence[int] | None) -> np.ndarray:
+    """The k to tabulate, checked."""
+    most = int(both[["n_base", "n_rl"]].to_numpy().min())
+    wanted = np.array(sorted(set(ks)) if ks is not None else _powers(most), dtype=int)
+    if not len(wanted) or wanted.max() > most or wanted.min() < 1:
+        raise ValueError(
+            f"k must lie between 1 and {most}, the fewest samples of a problem; {wanted.tolist()} does not."
+        )
+    return wanted
+
+
+def _unmatched(ours: pd.DataFrame, theirs: pd.DataFrame) -> pd.DataFrame:
+    first, second = set(ours["problem"]), set(theirs["problem"])
+    rows = [(name, "base" if name in first else "rl") for name in sorted(first ^ second)]
+    return pd.DataFrame(rows, columns=["problem", "only_in"])
+
+
+def _measured(problems: np.ndarray, curves: dict[str, np.ndarray], wanted: np.ndarray) -> dict[str, Measured]:
+    """RL minus base at every k, and the base at the largest k minus RL at 1."""
+
+    def gap(first: np.ndarray, second: np.ndarray) -> Measured:
+        return Measured.of_means(problems, np.stack([first, second], axis=1), lambda a, b: b - a)
+
+    base, rl = curves["base"], curves["rl"]
+    out = {f"pass@{k}, rl - base": gap(base[:, k - 1], rl[:, k - 1]) for k in wanted}
+    return out | {"delta_se": gap(rl[:, 0], base[:, wanted.max() - 1])}
+
+
+def _contrasts(
+    base: pd.DataFrame, contrast: Mapping[str, PassK | Samples], wanted: np.ndarray
+) -> dict[str, Mapping[str, Measured]]:
+    """The figures of each contrast; samples are compared with this pair's base at the k that they allow."""
+    out: dict[str, Mapping[str, Measured]] = {}
+    for name, other in contrast.items():
+        if isinstance(other, PassK):
+            out[name] = other.measured
+            continue
+        both = base.merge(counts(other), on="problem", suffixes=("_base", "_rl"))
+        if both.empty:
+            raise ValueError(f"The contrast {name!r} has no problem in common with the base; use the same problems.")
+        ks = wanted[wanted <= both[["n_base", "n_rl"]].to_numpy().min()]
+        out[name] = passk(base, counts(other), ks=ks.tolist(), n_boot=2).measured
+        if ks.max() < wanted.max():
+            # The largest k is part of what delta_se means: with another k it is another figure.
+            out[name] = {quantity: one for quantity, one in out[name].items() if quantity != "delta_se"}
+    return out
 
 
 def _powers(most: int) -> list[int]:
@@ -227,22 +267,6 @@ def _band(value: np.ndarray, draws: np.ndarray, level: float) -> np.ndarray:
     return np.asarray(np.quantile(largest, level) * spread)
 
 
-def crossings(difference: Float[np.ndarray, "draw k"]) -> Float[np.ndarray, "draw"]:
-    """Where RL minus base first falls to zero, linear between whole k; 1 if it starts there, infinite if it never does.
-
-    It does not show whether the two curves part again.
-    """
-    behind = difference <= 0
-    first = np.where(behind.any(axis=1), behind.argmax(axis=1), -1)
-    rows, out = np.arange(len(difference)), np.full(len(difference), np.inf)
-    out[first == 0] = 1.0
-    inside = rows[first > 0]
-    at = first[inside]
-    before, after = difference[inside, at - 1], difference[inside, at]
-    out[inside] = at + before / (before - after)
-    return out
-
-
 def _crossing(
     difference: np.ndarray, draws: np.ndarray, *, n: int, level: float, most: int
 ) -> tuple[Estimate | None, str]:
@@ -255,15 +279,3 @@ def _crossing(
         return None, f"the base does not catch up within k = {most}{maybe}"
     value = Estimate(found, inside.low, inside.high, n, "paired bootstrap over problems", level)
     return value, f"the base catches up at k = {value:.3g}"
-
-
-def _solvable(base: np.ndarray, rl: np.ndarray, *, n_boot: int, level: float, seed: int) -> pd.DataFrame:
-    """Expected shares of the four cells when each model has the same number of tries."""
-    cells = dict(zip(CELLS, (base * rl, base * (1 - rl), rl * (1 - base), (1 - base) * (1 - rl)), strict=True))
-    rows = []
-    for cell, values in cells.items():
-        share = bootstrap_table(values[:, None], n_boot=n_boot, level=level, seed=seed)
-        rows.append(
-            {"cell": cell, "share": share.value, "low": share.low, "high": share.high, "problems": float(values.sum())}
-        )
-    return pd.DataFrame(rows)

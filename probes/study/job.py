@@ -19,6 +19,7 @@ from probes.study.materials import Materials, Progress, Tell
 from probes.study.readable import probes
 from probes.study.router import routing
 from probes.study.says import samples, shift, weights
+from probes.study.suppressing import suppression
 from probes.study.usable import steering
 from probes.study.verdict import claims
 from probes.study.written import pair, rollouts, strategies
@@ -29,6 +30,7 @@ STAGES: dict[str, Callable[[Materials], None]] = {
     "strategies": strategies,
     "shift": shift,
     "samples": samples,
+    "suppression": suppression,
     "probes": probes,
     "steering": steering,
     "routing": routing,

@@ -7,9 +7,10 @@ import math
 from dataclasses import asdict, fields
 from typing import Any
 
+from hooks.rollouts import write_whole
 from probes.evidence import Evidence
 from probes.stats import Estimate
-from probes.study.folder import StudyFolder, write_whole
+from probes.study.folder import StudyFolder
 
 
 def note(folder: StudyFolder, stage: str, evidence: Evidence) -> None:

@@ -23,7 +23,7 @@ DEPTHS = (0.25, 0.375, 0.5)
 
 def candidates(materials: Materials) -> list[Direction]:
     """A difference of means for every common strategy at a few depths, from base activations on base text alone."""
-    _, found = decision_rows(materials)
+    texts, found = decision_rows(materials)
     labels = label_columns(found)
     if labels.empty:
         return []
@@ -32,7 +32,9 @@ def candidates(materials: Materials) -> list[Direction]:
     out = []
     for name in labels:
         for layer in layers:
-            one = direction(acts, labels[name], site=f"resid_post.{layer}", label=str(name), seed=materials.config.seed)
+            one = direction(
+                acts, labels[name], site=f"resid_post.{layer}", label=str(name), texts=texts, seed=materials.config.seed
+            )
             path = materials.folder.root / "directions" / f"{str(name).replace(' ', '_')}-{layer}.safetensors"
             path.parent.mkdir(parents=True, exist_ok=True)
             one.save(path)

@@ -12,7 +12,7 @@ from random import Random
 from typing import Any
 
 from hooks.organisms import ORGANISMS, PREFIX
-from hooks.organisms.chains import sample_chain
+from hooks.organisms.problems import PROBLEMS
 from hooks.streams import stream
 from probes.tasks.problems import KINDS, Problem, by_id
 
@@ -42,10 +42,10 @@ def load(
     """Load problems.
 
     Args:
-        spec: ``organism:latent`` (chains drawn at random, distinct), ``reasoning_gym:chain_sum`` (a generator and its
-            verifier), the path of a JSONL file with a question (``question``, ``problem`` or ``prompt``; SVAMP's
-            ``Body`` and ``Question`` are joined) and an ``answer`` (GSM8K's worked answers end after ``####``), or a
-            list of problems, which is checked and cut.
+        spec: ``organism:latent`` (chains drawn at random, distinct; ``organism:hard:medium`` draws another of the sets
+            that the organism has), ``reasoning_gym:chain_sum`` (a generator and its verifier), the path of a JSONL file
+            with a question (``question``, ``problem`` or ``prompt``; SVAMP's ``Body`` and ``Question`` are joined) and
+            an ``answer`` (GSM8K's worked answers end after ``####``), or a list of problems, which is checked and cut.
         n: how many; None takes a file whole and draws 200 from a generator.  Problems of a file are a random subset in
             the file's order.
         seed: of the draw.
@@ -99,16 +99,22 @@ def _some(problems: list[Problem], n: int | None, seed: int, source: str) -> lis
 
 
 def _chains(name: str, n: int, seed: int) -> list[Problem]:
-    short = name.removeprefix(PREFIX).partition(":")[0]
+    short, _, asked = name.removeprefix(PREFIX).partition(":")
     if short not in ORGANISMS:
         raise ValueError(f"there is no organism {short!r}; the package ships {', '.join(ORGANISMS)}")
+    sets = ORGANISMS[short].problems
+    if asked and asked not in (*sets, *ORGANISMS[short].members):
+        raise ValueError(f"organism {short!r} has no problems {asked!r}; it has {', '.join(sets)}")
+    draw = PROBLEMS[asked if asked in sets else sets[0]]
     rng = Random(int(stream(seed, "organism problems").integers(2**62)))
     seen: dict[str, Problem] = {}
-    while len(seen) < n:
-        chain = sample_chain(rng)
+    for _ in range(100 * n):
+        chain = draw(rng)
         problem = Problem(chain.expression, chain.prompt, str(chain.answer), "organism")
         seen.setdefault(problem.id, problem)
-    return list(seen.values())
+        if len(seen) == n:
+            return list(seen.values())
+    raise ValueError(f"{n} problems were asked for, but {name} seems to have only {len(seen)}; ask for fewer")
 
 
 def _generated(name: str, n: int, seed: int, template: str) -> list[Problem]:

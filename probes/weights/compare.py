@@ -4,12 +4,14 @@ For base weights ``w`` and RL weights ``w'`` of one parameter, shares of entries
 
 * ``unchanged_exact``: ``bf16(w') == bf16(w)``, bit for bit, with +0 and -0 the same;
 * ``unchanged_tolerance``: ``|bf16(w') - bf16(w)| <= 1e-5``, the definition behind the popular "5-30 % of parameters";
-* ``unchanged_relative``: ``|w' - w| <= eta * max(|w|, |w'|)``, ``eta = 1e-3``, on the stored values;
+* ``unchanged_relative``: ``|w' - w| <= eta * max(|w|, |w'|)``, ``eta = 1e-3``, the default test of 2511.08567;
 * ``unchanged_stored``: equal in the stored types, before any rounding;
 * ``one_ulp``: moved by exactly one bfloat16 step, the least change that this format can show.
 
 Beside them the Frobenius norm of the update and, for matrices, its ranks with the null of shuffled entries
-(:mod:`probes.weights.spectrum`). Totals are weighted by size; tied tensors count once.
+(:mod:`probes.weights.spectrum`), and whether the changes can be told from rounding (:mod:`probes.weights.rounding`).
+Where the two files hold a parameter in two types, both are rounded to bfloat16 first, so that a cast alone is no
+update; ``unchanged_stored`` still tells it. Totals are weighted by size; tied tensors count once.
 
 Assumptions: ``base`` is the checkpoint RL started from, and both were stored at the precision they were trained in.
 What it does not show: which entries mattered. In bfloat16 a small step that rounds away leaves no trace, so a share of
@@ -20,24 +22,31 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from threading import local
+from typing import Any, TypeVar
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from hooks.pair import Pair
-from probes.weights.counts import ETA, TOLERANCE, Counts, count, finite
+from probes.weights.counts import CHUNK, ETA, TOLERANCE, Counts, Room, count, difference, finite
 from probes.weights.delta import Delta
 from probes.weights.files import Checkpoint, place
+from probes.weights.matching import common_shape, is_matrix, line_up
+from probes.weights.rounding import reading, rounding_norm
 from probes.weights.sources import paths_of
 from probes.weights.spectrum import Spectrum, shuffled, spectrum
 
-_CHUNK = 1 << 17  # entries compared at a time: all temporaries stay in the processor's cache
-_THREADS = min(4, os.cpu_count() or 1)  # while one chunk comes from the disk another is compared
+_SPAN = 8  # chunks that a thread takes at a time
+_AHEAD = 32  # spans that may wait for their turn in the sum
+_THREADS = min(8, (os.cpu_count() or 1) + 1)  # while one waits for the disk the others compare
+
+Item = TypeVar("Item")
+Found = TypeVar("Found")
 
 
 def compare(
@@ -50,13 +59,13 @@ def compare(
     eta: float = ETA,
     device: str = "cpu",
     seed: int = 0,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Callable[[int, int], object] | None = None,
 ) -> Delta:
     """The update between two checkpoints on disk, a row a tensor.
 
-    Give a pair, or two folders (or files). Rows of both tensors are read in chunks; where a rank is wanted the float32
-    difference of one matrix is held as well, on ``device``, where its decomposition runs. ``ranks=False`` leaves the
-    decompositions out and reads each file once; ``null=False`` leaves out those of the shuffled matrix.
+    Give a pair, or two folders (or files). Both files are read in chunks; where a rank is wanted the float32 difference
+    of one matrix is held as well, on ``device``, where its decomposition runs. ``ranks=False`` leaves out the
+    decompositions; ``null=False`` leaves out those of the shuffled matrix.
 
     Raises:
         FileNotFoundError: a checkpoint is not there or has no safetensors.
@@ -67,81 +76,80 @@ def compare(
     base_path, rl_path = paths_of(pair_or_base, rl)
     rows: list[dict[str, Any]] = []
     with Checkpoint.open(base_path) as base, Checkpoint.open(rl_path) as tuned, ThreadPoolExecutor(_THREADS) as threads:
-        shared, notes = _line_up(base, tuned)
-        on = device if ranks else None
-        for done, name in enumerate(shared):
-            counts, delta = _read(base, tuned, name, tolerance=tolerance, eta=eta, device=on, threads=threads)
-            rows.append(_row(base, tuned, name, counts) | _ranks(delta, name, null=null, seed=seed))
-            if progress is not None:
-                progress(done + 1, len(shared))
+        shared, notes = line_up(base, tuned)
+        counter = _Counter(base, tuned, tolerance, eta, threads)
+        # Without ranks the chunks of all tensors make one queue; with them one difference is held at a time.
+        for group in [[name] for name in shared] if ranks else [shared]:
+            delta = counter.room_for(group[0], device) if ranks else None
+            for name, counts in counter.counts(group, delta):
+                measured = _ranks(delta, counts, name, null=null, seed=seed)
+                rows.append(_row(base, tuned, name, counts) | measured)
+                if progress is not None:
+                    progress(len(rows), len(shared))
     options = {"tolerance": tolerance, "eta": eta, "ranks": ranks, "null": null, "seed": seed}
     return Delta.of(rows, base=str(base_path), rl=str(rl_path), notes=notes, options=options)
 
 
-def _line_up(base: Checkpoint, rl: Checkpoint) -> tuple[list[str], dict[str, tuple[str, ...]]]:
-    """Names that both have with comparable shapes, and everything a reader must know about the rest."""
-    shared, shapes, types, renamed, cut = [], [], [], [], []
-    for name in base.tensors:
-        if name not in rl.tensors:
-            continue
-        one, other = base.tensors[name], rl.tensors[name]
-        if one.shape != other.shape:
-            if place(name)[2] in ("embedding", "head") and one.shape[1:] == other.shape[1:]:
-                cut.append(f"{name}: {one.shape[0]} and {other.shape[0]} rows, the first {_rows(one, other)} compared")
-            else:
-                shapes.append(f"{name}: {one.shape} and {other.shape}, left out")
-                continue
-        if one.dtype != other.dtype:
-            types.append(f"{name}: {one.dtype} and {other.dtype}")
-        if one.name != other.name:
-            renamed.append(f"{one.name} = {other.name}")
-        shared.append(name)
-    if not shared:
-        raise ValueError(f"{base.path} and {rl.path} have no parameter of one name and shape; are they one model?")
-    notes = {
-        "only in base": tuple(base.tensors[name].name for name in base.tensors if name not in rl.tensors),
-        "only in rl": tuple(rl.tensors[name].name for name in rl.tensors if name not in base.tensors),
-        "other shape": tuple(shapes),
-        "rows cut to the common ones": tuple(cut),
-        "other type": tuple(types),
-        "renamed": tuple(renamed),
-        "tied, counted once": tuple(sorted({*base.tied, *rl.tied})),
-        "buffers, not counted": tuple(sorted({*base.skipped, *rl.skipped})),
-    }
-    return shared, {what: names for what, names in notes.items() if names}
+class _Counter:
+    """Counts of the shared parameters of two open checkpoints, chunk by chunk, on several threads."""
+
+    def __init__(self, base: Checkpoint, rl: Checkpoint, tolerance: float, eta: float, threads: Executor) -> None:
+        self.base, self.rl = base, rl
+        self.tolerance, self.eta = tolerance, eta
+        self.threads = threads
+        self.own = local()
+
+    def size(self, name: str) -> int:
+        return math.prod(common_shape(name, self.base, self.rl))
+
+    def room_for(self, name: str, device: str) -> Tensor | None:
+        """Room for the difference of a matrix; None for anything else."""
+        shape = common_shape(name, self.base, self.rl)
+        return torch.empty(shape, device=device) if is_matrix(name, shape) else None
+
+    def counts(self, names: Iterable[str], delta: Tensor | None) -> Iterator[tuple[str, Counts]]:
+        """Counts of each parameter in order; ``delta`` takes the difference of the only one, where it is given."""
+        sizes = {name: self.size(name) for name in names}
+        step = _SPAN * CHUNK
+        spans = [
+            (name, start, min(start + step, size))
+            for name, size in sizes.items()
+            for start in range(0, size or 1, step)
+        ]
+        total = Counts()
+        for (name, _, stop), part in zip(spans, in_order(self.threads, lambda span: self._span(*span, delta), spans)):
+            # Sums are taken in the order of the file, so that the number of threads changes no digit.
+            total += part
+            if stop == sizes[name]:
+                if not finite(total):
+                    raise ValueError(f"{name} holds values that are not finite in one checkpoint; repair it first.")
+                yield name, total
+                total = Counts()
+
+    def _span(self, name: str, begin: int, end: int, delta: Tensor | None) -> Counts:
+        if not hasattr(self.own, "room"):
+            self.own.room = Room()
+        room: Room = self.own.room
+        total = Counts()
+        for start in range(begin, end, CHUNK):
+            stop = min(start + CHUNK, end)
+            one = self.base.entries(name, start, stop, room.read[0])
+            other = self.rl.entries(name, start, stop, room.read[1])
+            if delta is not None:
+                delta.view(-1)[start:stop] = difference(one, other).to(delta.device)
+            total += count(one, other, tolerance=self.tolerance, eta=self.eta, room=room)
+        return total
 
 
-def _rows(one: Any, other: Any) -> int:
-    return min(one.shape[0], other.shape[0]) if one.shape else 1
-
-
-def _starts(rows: int, width: int) -> Iterator[tuple[int, int]]:
-    """First and last row of each chunk."""
-    step = max(1, _CHUNK // max(1, width))
-    for start in range(0, rows, step):
-        yield start, min(start + step, rows)
-
-
-def _read(
-    base: Checkpoint, rl: Checkpoint, name: str, *, tolerance: float, eta: float, device: str | None, threads: Executor
-) -> tuple[Counts, Float[Tensor, "row column"] | None]:
-    """Counts of one parameter, and its difference in float32 where it is a matrix and a device is given."""
-    shape = base.tensors[name].shape
-    matrix = device is not None and len(shape) == 2 and min(shape) > 1 and place(name)[2] != "norm"
-    rows = _rows(base.tensors[name], rl.tensors[name])
-    delta = torch.empty(rows, shape[1], device=device) if matrix else None
-
-    def work(span: tuple[int, int]) -> Counts:
-        one, other = base.rows(name, *span), rl.rows(name, *span)
-        if delta is not None:
-            delta[slice(*span)] = (other.float() - one.float()).to(delta.device)
-        return count(one, other, tolerance=tolerance, eta=eta)
-
-    # Sums are taken in the order of the chunks, so that the number of threads changes no digit.
-    counts = sum(threads.map(work, _starts(rows, math.prod(shape[1:]))), Counts())
-    if not finite(counts):
-        raise ValueError(f"{name} holds values that are not finite in one of the checkpoints; repair it first.")
-    return counts, delta
+def in_order(threads: Executor, work: Callable[[Item], Found], items: Iterable[Item]) -> Iterator[Found]:
+    """Results of ``work`` in the order of the items, a bounded number of them under way."""
+    waiting: deque[Future[Found]] = deque()
+    for item in items:
+        waiting.append(threads.submit(work, item))
+        if len(waiting) > _AHEAD:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
 
 
 def _row(base: Checkpoint, rl: Checkpoint, name: str, counts: Counts) -> dict[str, Any]:
@@ -166,17 +174,19 @@ def _row(base: Checkpoint, rl: Checkpoint, name: str, counts: Counts) -> dict[st
         "norm": norm,
         "norm_base": base_norm,
         "relative_norm": norm / base_norm if base_norm else math.nan,
+        "rounding_norm": rounding_norm(counts),
         "largest": counts.largest,
     }
 
 
-def _ranks(delta: Tensor | None, name: str, *, null: bool, seed: int) -> dict[str, float]:
+def _ranks(delta: Tensor | None, counts: Counts, name: str, *, null: bool, seed: int) -> dict[str, Any]:
     """Rank measures of one update and of its shuffled twin; NaN where it is no matrix or was not asked for."""
     fields = ("rank_share", "stable_rank", "entropy_rank", "energy_top")
     measured: Spectrum | None = spectrum(delta) if delta is not None else None
     twin: Spectrum | None = None
     if delta is not None and null:
         twin = spectrum(shuffled(delta, seed=seed, label=name))
-    out = {field: getattr(measured, field) if measured else math.nan for field in fields}
+    out: dict[str, Any] = {field: getattr(measured, field) if measured else math.nan for field in fields}
     out |= {f"{field}_null": getattr(twin, field) if twin else math.nan for field in fields}
-    return out | {"short_side": float(min(delta.shape)) if delta is not None else math.nan}
+    out["short_side"] = float(min(delta.shape)) if delta is not None else math.nan
+    return out | {"reading": reading(counts, delta if null else None, seed=seed, label=name)}

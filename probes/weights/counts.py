@@ -1,7 +1,8 @@
 """How many entries of one parameter moved, by each definition of "unchanged" (see :mod:`probes.weights.compare`).
 
 Two bfloat16 tensors, the usual case, are compared as 16-bit integers: bit patterns numbered in order of size, so that a
-difference of one is one step of the format.  Other types take the plain formulas.  Counts add up over chunks.
+difference of one is one step of the format.  Other types take the plain formulas; two different types are first both
+rounded to bfloat16, so that a cast alone is no change.  Counts add up over chunks.
 
 What it does not show: which entries mattered.
 """
@@ -9,16 +10,20 @@ What it does not show: which entries mattered.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float32, Int16
 from torch import Tensor
 
 TOLERANCE = 1e-5
 ETA = 1e-3
+CHUNK = 1 << 17
+"""Entries compared at a time: all that is made of them stays in the processor's cache."""
 _SAME_SIGN = 32767  # a difference of bit patterns that reaches this crosses zero or the sign
+_SERIAL = 1 << 15  # torch copies more entries than this on several threads, and here every thread has its own chunk
+_ROW = 1 << 12  # entries of one dot product: short enough for one thread, and sums of sums round less
 
 
 @dataclass(frozen=True)
@@ -32,7 +37,7 @@ class Counts:
     tolerance: int = 0
     """Within the absolute tolerance after rounding to bfloat16."""
     relative: int = 0
-    """Within the relative tolerance as stored."""
+    """Within the relative tolerance."""
     stored: int = 0
     """Equal as stored."""
     one_ulp: int = 0
@@ -43,10 +48,35 @@ class Counts:
     """Sum of squared base weights."""
     largest: float = 0.0
     """Largest difference."""
+    binades: float = 0.0
+    """Sum of the squares of the largest powers of two that are at most each base weight."""
 
     def __add__(self, other: Counts) -> Counts:
-        added = {field.name: getattr(self, field.name) + getattr(other, field.name) for field in fields(self)}
-        return Counts(**added | {"largest": max(self.largest, other.largest)})
+        return Counts(
+            self.size + other.size,
+            self.exact + other.exact,
+            self.tolerance + other.tolerance,
+            self.relative + other.relative,
+            self.stored + other.stored,
+            self.one_ulp + other.one_ulp,
+            self.squares + other.squares,
+            self.base_squares + other.base_squares,
+            max(self.largest, other.largest),
+            self.binades + other.binades,
+        )
+
+
+class Room:
+    """Buffers of one thread, used again for every chunk: fresh memory costs more than the arithmetic in it."""
+
+    def __init__(self, entries: int = CHUNK) -> None:
+        self.entries = entries
+        self.base = torch.empty(entries)
+        self.moved = torch.empty(entries)
+        self.steps = np.empty(entries, dtype=np.int16)
+        self.chosen = np.empty(entries, dtype=bool)
+        # Two tensors of up to eight bytes an entry, as they come from the files.
+        self.read = tuple(bytearray(8 * entries) for _ in range(2))
 
 
 def count(
@@ -55,17 +85,24 @@ def count(
     *,
     tolerance: float = TOLERANCE,
     eta: float = ETA,
+    room: Room | None = None,
 ) -> Counts:
     """Counts of entries by each definition of "unchanged" for a base tensor and an RL tensor.
 
-    It does not show which entries mattered.
+    ``room`` holds buffers to work in; without it they are made.  It does not show which entries mattered.
     """
-    base = one.float()
-    difference = other.float() - base
+    if one.numel() == 0:
+        return Counts()
     # Two different bfloat16 values are further apart than 2^-9 of the larger: the relative test is then equality.
     if one.dtype == other.dtype == torch.bfloat16 and eta < 2.0**-9 and tolerance >= 0:
-        return _bits(one, other, base, difference, tolerance)
+        enough = room is not None and room.entries >= one.numel()
+        return _bits(one, other, tolerance, room if room is not None and enough else Room(one.numel()))
+    stored = _number(one.double() == other.double())
     one_bf16, other_bf16 = one.bfloat16(), other.bfloat16()
+    if one.dtype != other.dtype:
+        one, other = one_bf16, other_bf16
+    base = one.float()
+    difference = other.float() - base
     steps = _ordered(other_bf16) - _ordered(one_bf16)
     size = difference.abs()
     return Counts(
@@ -73,42 +110,77 @@ def count(
         exact=_number(steps == 0),
         tolerance=_number((other_bf16.float() - one_bf16.float()).abs() <= tolerance),
         relative=_number(size <= eta * torch.maximum(base.abs(), other.float().abs())),
-        stored=_number(one.double() == other.double()),
+        stored=stored,
         one_ulp=_number((steps == 1) | (steps == -1)),
-        **_sizes(base, difference),
+        squares=_squares(difference.flatten().numpy()),
+        base_squares=_squares(base.flatten().numpy()),
+        largest=float(size.max()),
+        binades=_squares(_powers(base.flatten().numpy(), np.empty(base.numel(), dtype=np.float32))),
     )
 
 
-def _bits(one: Tensor, other: Tensor, base: Tensor, difference: Tensor, tolerance: float) -> Counts:
+def _bits(one: Tensor, other: Tensor, tolerance: float, room: Room) -> Counts:
     # NumPy compares and counts short integers several times faster than torch does.
-    first, second = (part.contiguous().view(torch.int16).numpy() for part in (one, other))
-    steps = second - first
-    if steps.size and (steps.max() >= _SAME_SIGN or steps.min() <= -_SAME_SIGN):
-        steps = (_ordered(other) - _ordered(one)).numpy()
-    exact = int(np.count_nonzero(steps == 0))
-    moved = np.abs(difference.numpy())
+    size = one.numel()
+    one, other = one.flatten(), other.flatten()
+    base, steps = _widen(one, room.base), room.steps[:size]
+    base_squares = _squares(base)
+    binades = _squares(_powers(base, room.moved[:size].numpy()))
+    np.subtract(other.view(torch.int16).numpy(), one.view(torch.int16).numpy(), out=steps)
+    np.abs(steps, out=steps)
+    # The size of -32768 is itself in 16 bits; without a sign it is 32768.
+    furthest = int(steps.view(np.uint16).max())
+    if furthest == 0:
+        return Counts(size, size, size, size, size, base_squares=base_squares, binades=binades)
+    if furthest >= _SAME_SIGN:
+        steps[:] = np.abs(_steps(one, other))
+    exact = size - int(np.count_nonzero(steps))
+    moved, chosen = _widen(other, room.moved), room.chosen[:size]
+    np.subtract(moved, base, out=moved)
+    np.abs(moved, out=moved)
     return Counts(
-        size=base.numel(),
+        size=size,
         exact=exact,
-        tolerance=int(np.count_nonzero(moved <= tolerance)),
+        tolerance=int(np.count_nonzero(np.less_equal(moved, tolerance, out=chosen))),
         relative=exact,
         stored=exact,
-        one_ulp=int(np.count_nonzero(steps == 1)) + int(np.count_nonzero(steps == -1)),
-        **_sizes(base, difference),
+        one_ulp=int(np.count_nonzero(np.equal(steps, 1, out=chosen))),
+        squares=_squares(moved),
+        base_squares=base_squares,
+        largest=float(moved.max()),
+        binades=binades,
     )
 
 
-def _sizes(base: Tensor, difference: Tensor) -> dict[str, float]:
-    flat, base = difference.flatten(), base.flatten()
-    low, high = torch.aminmax(flat) if flat.numel() else (flat.sum(), flat.sum())
-    return {
-        "squares": float(flat @ flat), "base_squares": float(base @ base),
-        "largest": max(-float(low), float(high)),
-    }  # fmt: skip
+def _widen(values: Tensor, room: Tensor) -> Float32[np.ndarray, " entry"]:
+    """Bfloat16 values as float32 in a buffer."""
+    wide = room[: values.numel()]
+    for start in range(0, values.numel(), _SERIAL):
+        wide[start : start + _SERIAL].copy_(values[start : start + _SERIAL])
+    return wide.numpy()
+
+
+def _squares(values: Float32[np.ndarray, " entry"]) -> float:
+    """Sum of squares, the same whatever the number of threads."""
+    whole = len(values) - len(values) % _ROW
+    rows, rest = values[:whole].reshape(-1, _ROW), values[whole:]
+    return float(np.vecdot(rows, rows).sum(dtype=np.float64)) + float(np.dot(rest, rest))
+
+
+def _powers(
+    values: Float32[np.ndarray, " entry"], room: Float32[np.ndarray, " entry"]
+) -> Float32[np.ndarray, " entry"]:
+    """The largest power of two that is at most each size, in a buffer: the exponent without sign and mantissa."""
+    np.bitwise_and(values.view(np.int32), np.int32(0x7F800000), out=room.view(np.int32))
+    return room
 
 
 def _number(chosen: Tensor) -> int:
     return int(torch.count_nonzero(chosen))
+
+
+def _steps(one: Tensor, other: Tensor) -> Int16[np.ndarray, " entry"]:
+    return (_ordered(other) - _ordered(one)).numpy()
 
 
 def _ordered(values: Tensor) -> Tensor:
@@ -119,6 +191,16 @@ def _ordered(values: Tensor) -> Tensor:
     bits = values.contiguous().view(torch.int16)
     sign = bits >> 15
     return (bits ^ (sign & 0x7FFF)) - sign
+
+
+def difference(one: Float[Tensor, "*shape"], other: Float[Tensor, "*shape"]) -> Float32[Tensor, "*shape"]:
+    """Second minus first in float32; of two types, after both are rounded to bfloat16.
+
+    It does not show what a cast took away.
+    """
+    if one.dtype != other.dtype:
+        one, other = one.bfloat16(), other.bfloat16()
+    return other.float() - one.float()
 
 
 def finite(counts: Counts) -> bool:

@@ -23,7 +23,8 @@ from plotly.subplots import make_subplots
 from probes.results import Result, manifest
 
 SHARES = ("unchanged_exact", "unchanged_tolerance", "unchanged_relative", "unchanged_stored", "one_ulp")
-RANKS = ("rank_share", "rank_share_null", "stable_rank", "stable_rank_null", "entropy_rank", "entropy_rank_null")
+_RANKS = ("rank_share", "stable_rank", "entropy_rank", "energy_top")
+RANKS = tuple(f"{name}{null}" for name in _RANKS for null in ("", "_null"))
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -33,7 +34,7 @@ class Delta(Result):
     frame: pd.DataFrame
     """A row a tensor: its place (``layer``, ``module``, ``kind``), size, shares, norms and ranks."""
     totals: Mapping[str, float]
-    """Over all tensors: shares weighted by size, ``norm``, ``relative_norm``, mean ranks over matrices, ``size``."""
+    """Over all tensors: shares weighted by size, ``size``, norms, and ranks averaged over matrices."""
     notes: Mapping[str, tuple[str, ...]]
     """Tensors that were renamed, tied, cut, left out or stored in two types, by name."""
     base: str
@@ -62,6 +63,31 @@ class Delta(Result):
         """Share of all parameters whose bfloat16 value changed: one minus ``unchanged_exact``."""
         return 1.0 - self.totals["unchanged_exact"]
 
+    @property
+    def reading(self) -> str:
+        """One sentence: whether what changed can be told from rounding (:mod:`probes.weights.rounding`)."""
+        t = self.totals
+        if t["unchanged_stored"] == 1.0:
+            return "The two checkpoints hold the same values."
+        if t["unchanged_exact"] == 1.0:
+            return (
+                f"Only rounding: all values agree in bfloat16, and {1 - t['unchanged_stored']:.1%} are written "
+                f"differently because of the stored types."
+            )
+        counted = self.frame["reading"].value_counts()
+        rounding, moved = int(counted.get("like rounding", 0)), int(counted.get("moved", 0))
+        unknown = int(self.frame["reading"].isna().sum())
+        if moved:
+            like = f"; {rounding} cannot be told from rounding" if rounding else ""
+            return f"{moved} of {len(self.frame)} tensors moved by more, or more in one direction, than rounding{like}."
+        if rounding:
+            small = f" ({unknown} tensors without a direction to test moved by single steps as well)" if unknown else ""
+            return (
+                f"Like rounding: all changes are single bfloat16 steps and those of all {rounding} changed matrices "
+                f"have no direction, so this update cannot be told from rounding{small}."
+            )
+        return "All changes are single bfloat16 steps; whether they have a direction was not measured (it needs ranks)."
+
     def by(self, what: Literal["layer", "module", "kind"]) -> pd.DataFrame:
         """The same totals for each layer, each module name over the layers, or each kind of parameter."""
         rows = [{what: key, **_summary(part)} for key, part in self.frame.groupby(what, dropna=False, sort=True)]
@@ -74,14 +100,16 @@ class Delta(Result):
             f"{len(self.frame)} tensors, {int(t['size']):,} parameters (one run, exact counts): unchanged "
             f"{t['unchanged_exact']:.1%} bit for bit in bfloat16, {t['unchanged_tolerance']:.1%} within the absolute "
             f"tolerance, {t['unchanged_relative']:.1%} by the relative test; {t['one_ulp']:.1%} moved by one "
-            f"bfloat16 step"
+            f"bfloat16 step; norm of the update {t['norm']:.3g}, of rounding twice {t['rounding_norm']:.3g}",
+            self.reading,
         ]
         if not np.isnan(t["rank_share"]):
             null = t["rank_share_null"]
             beside = f" (entries shuffled: {null:.1%})" if not np.isnan(null) else ""
             lines.append(
                 f"numerical rank {t['rank_share']:.1%} of full{beside}; stable rank {t['stable_rank']:.3g}, "
-                f"shuffled {t['stable_rank_null']:.3g}"
+                f"shuffled {t['stable_rank_null']:.3g}; energy in the top 1 % of directions {t['energy_top']:.1%}, "
+                f"shuffled {t['energy_top_null']:.1%}"
             )
         lines += [
             f"{what}: {', '.join(names[:4])}{' …' if len(names) > 4 else ''}" for what, names in self.notes.items()
@@ -126,6 +154,7 @@ def _summary(part: pd.DataFrame) -> dict[str, float]:
     norms = part["norm"].to_numpy(dtype=float)
     base_squares = part["norm_base"].to_numpy(dtype=float) ** 2
     out["norm"] = float(np.sqrt((norms**2).sum()))
+    out["rounding_norm"] = float(np.sqrt((part["rounding_norm"].to_numpy(dtype=float) ** 2).sum()))
     out["relative_norm"] = out["norm"] / float(np.sqrt(base_squares.sum())) if base_squares.sum() else np.nan
     for name in RANKS:
         values = part[name].dropna().to_numpy(dtype=float)

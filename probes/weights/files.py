@@ -151,18 +151,29 @@ class Checkpoint:
         Raises:
             ValueError: the file ends before them.
         """
+        shape = self.tensors[name].shape or (1,)
+        width = math.prod(shape[1:])
+        begin, end = (min(max(at, 0), shape[0]) for at in (start, stop))
+        own = (max(0, end - begin), *shape[1:]) if self.tensors[name].shape else (1,)
+        return self.entries(name, begin * width, max(begin, end) * width).reshape(own)
+
+    def entries(self, name: str, start: int, stop: int, room: bytearray | None = None) -> Tensor:
+        """Entries ``start`` to ``stop`` of a tensor in the order of the file, flat, in its stored type.
+
+        With ``room``, a buffer that is long enough, they lie in it until it is used again.
+
+        Raises:
+            ValueError: the file ends before them.
+        """
         stored = self.tensors[name]
         dtype = _FLOATS[stored.dtype]
-        if not stored.shape:
-            start, stop = 0, 1
-        width = math.prod(stored.shape[1:])
-        begin, end = (min(max(at, 0), (stored.shape or (1,))[0]) for at in (start, stop))
-        data = bytearray(max(0, end - begin) * width * dtype.itemsize)
-        if os.preadv(self._file(stored.file), [data], stored.offset + begin * width * dtype.itemsize) != len(data):
+        if stop <= start:
+            return torch.empty(0, dtype=dtype)
+        room = bytearray((stop - start) * dtype.itemsize) if room is None else room
+        data = memoryview(room)[: (stop - start) * dtype.itemsize]
+        if os.preadv(self._file(stored.file), [data], stored.offset + start * dtype.itemsize) != len(data):
             raise ValueError(f"{stored.file} ends inside {stored.name}; download it again.")
-        if not data:
-            return torch.empty(0, *stored.shape[1:], dtype=dtype)
-        return torch.frombuffer(data, dtype=dtype).reshape(end - begin, *stored.shape[1:])
+        return torch.frombuffer(room, dtype=dtype, count=stop - start)
 
     def _file(self, file: Path) -> int:
         with self._lock:
@@ -233,10 +244,16 @@ def _tied_heads(path: Path, found: Mapping[str, Stored]) -> tuple[str, ...]:
 
 
 def _same_bytes(one: Stored, other: Stored) -> bool:
-    """Whether two stored tensors hold the same values in the same type."""
-    from safetensors import safe_open
-
+    """Whether two stored tensors hold the same bytes in the same type, read piece by piece."""
     if (one.shape, one.dtype) != (other.shape, other.dtype):
         return False
-    with safe_open(one.file, framework="pt") as first, safe_open(other.file, framework="pt") as second:
-        return bool((first.get_tensor(one.name) == second.get_tensor(other.name)).all())
+    left = math.prod(one.shape) * _FLOATS[one.dtype].itemsize
+    with open(one.file, "rb") as first, open(other.file, "rb") as second:
+        first.seek(one.offset)
+        second.seek(other.offset)
+        while left:
+            piece = min(left, 1 << 20)
+            if first.read(piece) != second.read(piece):
+                return False
+            left -= piece
+    return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from hooks.pair import Pair
@@ -28,6 +29,52 @@ def paths_of(pair_or_base: Pair | str | Path, rl: str | Path | None = None) -> t
             return resolve_pair(str(pair_or_base))
         raise ValueError(f"Only {pair_or_base} was given; a comparison needs a base and an RL checkpoint.")
     return _folder(pair_or_base), _folder(rl)
+
+
+def runs_of(
+    pair_or_base: Pair | str | Path, runs: Mapping[str, str | Path] | Sequence[str | Path] | None = None
+) -> tuple[Path, dict[str, Path]]:
+    """The base's folder and that of each RL run by its name; a pair brings its RL model as the first run.
+
+    An organism's name alone stands for its base and its RL seeds.  Paths are named by their last part.
+
+    Raises:
+        FileNotFoundError: no such folder, and no local snapshot of that name.
+        ValueError: two runs of one name.
+    """
+    named: list[tuple[str, str | Path]] = []
+    if isinstance(pair_or_base, Pair):
+        base = _folder(pair_or_base.base.path)
+        named.append((pair_or_base.rl.name, pair_or_base.rl.path))
+    elif str(pair_or_base).startswith("organism:") and str(pair_or_base).count(":") == 1:
+        base, first = paths_of(pair_or_base)
+        named += [(first.name, first), *(seeds_of(str(pair_or_base)).items() if runs is None else ())]
+    else:
+        base = _folder(pair_or_base)
+    if isinstance(runs, Mapping):
+        named += list(runs.items())
+    else:
+        named += [(_last(run), run) for run in runs or ()]
+    out: dict[str, Path] = {}
+    for name, path in named:
+        if name in out:
+            raise ValueError(f"Two runs are called {name!r}; give a mapping from names to paths.")
+        out[name] = _folder(path)
+    return base, out
+
+
+def seeds_of(organism: str) -> dict[str, Path]:
+    """Further RL seeds that ship with an organism, by their names (``rl-seed1``, …); empty where there are none."""
+    from hooks.organisms import ORGANISMS, resolve
+
+    known = ORGANISMS.get(organism.removeprefix("organism:"))
+    members = known.members if known is not None else ()
+    return {name: resolve(f"organism:{known.name}:{name}") for name in members if known and name.startswith("rl-seed")}
+
+
+def _last(run: str | Path) -> str:
+    text = str(run)
+    return text.rpartition(":")[2] if text.startswith("organism:") else Path(text).name
 
 
 def _folder(name: str | Path) -> Path:

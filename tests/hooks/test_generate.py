@@ -18,7 +18,7 @@ from hooks.growing import growing_cache
 from hooks.model import Model
 from hooks.rollouts import Rollouts
 from hooks.sampling import choose, log_prob, tempered, uniforms
-from tests.families import tiny
+from tests.families import FAMILIES, tiny
 
 PROMPTS = ["1+2=", "wait, what is 7*8?", "a", "then 3-2;", "answer:", "4"]
 
@@ -70,6 +70,22 @@ def test_cached_and_padded_equals_the_uncached_reference(family: str, temperatur
         )
         assert row["ids"] == ids
         np.testing.assert_allclose(row["logp"], logp, atol=2e-4)
+
+
+@pytest.mark.parametrize("attention", ["eager", None])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("family", [*FAMILIES, "gemma2", "olmo2"])
+def test_padded_equals_alone_in_every_family_and_precision(
+    family: str, dtype: torch.dtype, attention: str | None
+) -> None:
+    model = Model.load(tiny(family), device="cpu", dtype=dtype)
+    if attention is not None:
+        model.net.config._attn_implementation = attention
+    # The longest is longer than gemma2's window, so that some pads have nothing but pads to look at.
+    prompts = ["1+2=", "wait, what is 7*8? answer then 3-2;", "9"]
+    together = generate(model, prompts, max_new_tokens=6).frame["ids"].tolist()
+    assert together == [generate(model, [one], max_new_tokens=6).frame["ids"].tolist()[0] for one in prompts]
+    assert len({tuple(ids) for ids in together}) > 1, "texts, not zeros"
 
 
 def test_neither_batch_size_nor_order_nor_company_changes_a_token(model: Model) -> None:

@@ -19,7 +19,7 @@ def test_every_recipe_is_shipped() -> None:
     for name, stages in recipes.RECIPES.items():
         shipped = set(organisms.ORGANISMS[name].members)
         assert {stage.member for stage in stages} <= shipped
-        series = {f"step-{step:03d}" for stage in stages for step in stage.save_at}
+        series = {f"{stage.series}-{step:03d}" for stage in stages for step in stage.save_at}
         assert series <= shipped
     assert len(recipes.SERIES) >= 9
 
@@ -35,7 +35,7 @@ def test_members_are_plain_hugging_face_folders(name: str, member: str) -> None:
     assert config["architectures"] == ["LlamaForCausalLM"]
     assert not [path.name for path in folder.iterdir() if path.suffix in (".bin", ".pt", ".pkl")]
     model = Model.load(f"organism:{name}:{member}")
-    assert 3e5 < sum(p.numel() for p in model.net.parameters()) < 1e6
+    assert 1e4 < sum(p.numel() for p in model.net.parameters()) < 1e6
     text = "47+5*3-2:steps 47+5=52;check 47+5=52 ok;answer 34."
     assert model.decode(model.encode([text])[0]) == text
     record = organisms.ORGANISMS[name].manifest(member)
@@ -84,13 +84,16 @@ def test_the_random_reward_looks_at_nothing() -> None:
 def test_a_shrunken_organism_is_rebuilt_from_nothing(name: str, tmp_path: Path) -> None:
     seen: list[str] = []
     recipes.build(name, tmp_path, shrink=200, progress=lambda member, *_: seen.append(member))
+    width: dict[str | None, int] = {}
     for stage in recipes.RECIPES[name]:
+        width[f"{name}/{stage.member}"] = stage.width if stage.start is None else width.get(stage.start, 96)
         folder = tmp_path / name / stage.member
         assert (folder / "model.safetensors").is_file()
         record = json.loads((folder / "training.json").read_text())
         assert record["shrink"] == 200
         assert f"{name}/{stage.member}" in seen
-        assert Model.load(str(folder)).d_model == 96
+        assert Model.load(str(folder)).d_model == width[f"{name}/{stage.member}"]
+        assert set(stage.measure) == set(record.get("measured", {}))
     assert not list(tmp_path.rglob("*.partial"))
 
 

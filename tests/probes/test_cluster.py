@@ -3,6 +3,8 @@
 import os
 import signal
 import sys
+import threading
+import time
 from collections import Counter
 from dataclasses import dataclass
 from itertools import count
@@ -79,8 +81,11 @@ class Killing:
         return Counter((self.folder / "tries").read_text().split())
 
 
+NODE: dict[str, Any] = {"num_cpus": 1, "object_store_memory": 80 << 20}
+
+
 @pytest.fixture(scope="module")
-def ray_nodes() -> Any:
+def ray_cluster() -> Any:
     """Two nodes of one processor each, on this machine."""
     pytest.importorskip("ray", reason="Ray is not installed: pip install 'whenlens[cluster]'")
     from ray.cluster_utils import Cluster
@@ -88,14 +93,18 @@ def ray_nodes() -> Any:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv("RAY_memory_monitor_refresh_ms", "0")
-        node = {"num_cpus": 1, "object_store_memory": 80 << 20}
-        cluster = Cluster(initialize_head=True, head_node_args={**node, "include_dashboard": False})
+        cluster = Cluster(initialize_head=True, head_node_args={**NODE, "include_dashboard": False})
         try:
-            cluster.add_node(**node)
-            with on_ray(cluster.address) as runner:
-                yield runner
+            cluster.add_node(**NODE)
+            yield cluster
         finally:
             cluster.shutdown()
+
+
+@pytest.fixture(scope="module")
+def ray_nodes(ray_cluster: Any) -> Any:
+    with on_ray(ray_cluster.address) as runner:
+        yield runner
 
 
 @pytest.fixture(scope="module")
@@ -259,6 +268,64 @@ def test_a_killed_worker_costs_a_sweep_its_task_only(ray_nodes: OnRay, toy: Any,
     assert tries.pop("1/1") == 2
     assert set(tries.values()) == {1}
     assert len(tries) >= 3
+
+
+@dataclass(frozen=True)
+class Doomed:
+    """Does a function, but from the second site on a task on one node never ends, and the others wait for it."""
+
+    function: Any
+    folder: Path
+    node: str
+
+    def __call__(self, item: tuple[int, Any]) -> Any:
+        import ray
+
+        number, own = item
+        here = ray.get_runtime_context().get_node_id() == self.node
+        if number >= 2 and here:
+            (self.folder / f"lost-{number}").touch()
+            time.sleep(600)
+        end = time.monotonic() + 120
+        while number >= 2 and not list(self.folder.glob("lost-*")) and time.monotonic() < end:
+            time.sleep(0.05)
+        (self.folder / f"done-{number}").touch()
+        return self.function(own)
+
+
+@pytest.mark.slow
+def test_a_node_that_is_lost_costs_a_sweep_its_tasks_only(
+    ray_cluster: Any, ray_nodes: OnRay, toy: Any, tmp_path: Path
+) -> None:
+    import ray
+
+    acts, labels = toy
+    several = {f"resid_post.{at}": acts[f"resid_post.{at % 2}"] * (1 + at) for at in range(8)}
+    wide = Activations(several, acts.rows, {"model": "toy"})
+    before = {node["NodeID"] for node in ray.nodes() if node["Alive"]}
+    node = ray_cluster.add_node(**NODE)
+    (name,) = {one["NodeID"] for one in ray.nodes() if one["Alive"]} - before
+
+    def kill() -> None:
+        # Not before results of this sweep are back and a task of it is at work there.
+        while not list(tmp_path.glob("lost-*")):
+            time.sleep(0.05)
+        ray_cluster.remove_node(node, allow_graceful=False)
+
+    killer = threading.Thread(target=kill, daemon=True)
+    killer.start()
+    found = sweep(
+        wide, labels, runner=lambda function, items: ray_nodes(Doomed(function, tmp_path, name), enumerate(items)),
+        **SMALL,
+    )  # fmt: skip
+    killer.join(60)
+    assert not killer.is_alive()
+    assert name not in {one["NodeID"] for one in ray.nodes() if one["Alive"]}
+    # What was lost there was done elsewhere, and the result is that of this machine.
+    lost = {path.name.removeprefix("lost-") for path in tmp_path.glob("lost-*")}
+    assert lost
+    assert lost <= {path.name.removeprefix("done-") for path in tmp_path.glob("done-*")}
+    equal(found, sweep(wide, labels, **SMALL))
 
 
 def test_a_killed_worker_costs_a_capture_its_shard_only(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import torch
+from scipy.stats import binom
 
 from hooks.activations import Activations
 from hooks.rollouts import Rollouts
@@ -53,3 +54,9 @@ def texts(frame: pd.DataFrame, *, ids: list[list[int]], prompt: list[int]) -> Ro
         for problem, sample, own in zip(frame["problem"], frame["sample"], ids, strict=True)
     ]  # fmt: skip
     return Rollouts.of(rows)
+
+
+SETS = 200
+"""Simulated label sets of a null."""
+MOST_ALARMS = int(binom.ppf(0.999, SETS, 0.05))
+"""More alarms than this at a nominal 5 % are no accident: 21."""

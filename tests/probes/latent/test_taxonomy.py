@@ -249,6 +249,18 @@ def test_on_the_organism_categories_agree_with_the_strategies_and_serve_as_label
         pass
 
 
+def test_its_categories_are_labels_like_any_other(found: Taxonomy) -> None:
+    named = found.categories(5, names={1: "the commonest"}).frame
+    rows = found.sentences.frame.assign(pos=named["start"])
+    acts = Activations({found.sentences.site: torch.from_numpy(found.sentences.vectors)}, rows, {})
+    swept = latent.sweep(acts, named["strategy"], n_boot=50, C=(0.1,))
+    assert swept.labels == ("category 2", "category 3", "category 4", "category 5", "the commonest")
+    assert (swept.frame["positive"].sort_values(ascending=False) == named["strategy"].value_counts().to_numpy()).all()
+    assert (swept.frame["auroc"] > 0.95).all()
+    assert (swept.frame["q"] < 1e-6).all()
+    assert (swept.frame["shuffled"] - 0.5).abs().max() < 0.15
+
+
 def test_the_room_opens_its_functions_even_after_their_modules_were_imported() -> None:
     import probes.latent.sweep
     import probes.latent.taxonomy

@@ -157,3 +157,72 @@ def test_one_problem_has_no_interval():
     assert result.at(1, "base").value == pytest.approx(0.25)
     with pytest.raises(ValueError, match="no pass@3"):
         result.at(3)
+
+
+def slow_counts(rows: dict[str, list[int]], k: int) -> float:
+    """pass@k as it is defined: over all subsets of every problem's samples, then the mean over problems."""
+    return float(np.mean([over_subsets(len(row), sum(row), k) for row in rows.values()]))
+
+
+def test_problems_with_different_n_are_each_taken_at_their_own_n():
+    base = {"a": [1, 0, 0, 0, 0, 1, 0], "b": [0, 0, 0], "c": [1, 1, 1, 0]}
+    rl = {"a": [1, 1, 0], "b": [0, 1, 0, 0, 0], "c": [1, 1, 1, 1]}
+    result = passk(*(rollouts({p: [bool(x) for x in row] for p, row in side.items()}) for side in (base, rl)))
+    assert result.largest == 3
+    for k in (1, 2, 3):
+        assert result.at(k, "base").value == pytest.approx(slow_counts(base, k))
+        assert result.at(k, "rl").value == pytest.approx(slow_counts(rl, k))
+    assert result.delta_se.value == pytest.approx(slow_counts(base, 3) - slow_counts(rl, 1))
+
+
+def test_observed_sets_jaccard_and_histogram():
+    n = 10
+    base = pd.DataFrame({"id": list("abcdef"), "c": [0, 0, 3, 1, 10, 0], "n": n})
+    rl = pd.DataFrame({"id": list("abcdef"), "c": [0, 4, 0, 10, 10, 1], "n": n})
+    result = passk(base, rl)
+    cells = result.solvable.set_index("cell")["problems"]
+    # With as many tries as samples the expected shares are the observed ones: d, e both, c base only, b, f RL only.
+    assert cells.to_dict() == {"both": 2.0, "base only": 1.0, "RL only": 2.0, "neither": 1.0}
+    assert result.jaccard.value == pytest.approx(2 / 5)
+    held = result.histogram.set_index(["model", "upto"])["problems"]
+    assert held["base"].to_dict() == {**dict.fromkeys(held["base"].index, 0), 0.0: 3, 0.1: 1, 0.3: 1, 1.0: 1}
+    assert held["rl"][[0.0, 0.1, 0.4, 1.0]].tolist() == [2, 1, 1, 2]
+    assert result.histogram.groupby("model")["share"].sum().tolist() == pytest.approx([1, 1])
+    assert len(result.plot_accuracy().data) == 2
+    nobody = pd.DataFrame({"id": ["a", "b"], "c": [0, 0], "n": 2})
+    assert math.isnan(passk(nobody, nobody).jaccard.value)
+
+
+def test_unmatched_problems_and_impossible_counts_are_named():
+    base = pd.DataFrame({"id": ["a", "b"], "c": [1, 2], "n": 3})
+    rl = pd.DataFrame({"id": ["b", "z"], "c": [1, 2], "n": 3})
+    result = passk(base, rl)
+    assert result.unmatched.to_dict("list") == {"problem": ["a", "z"], "only_in": ["base", "rl"]}
+    assert result.left_out == 2
+    with pytest.raises(ValueError, match="'q7' has c = 4 of n = 3"):
+        counts(pd.DataFrame({"id": ["a", "q7"], "c": [1, 4], "n": 3}))
+    with pytest.raises(ValueError, match="'q7' are no whole"):
+        counts(pd.DataFrame({"id": ["a", "q7"], "c": [1, 1.5], "n": 3}))
+    with pytest.raises(ValueError, match="'q7' have a missing"):
+        counts(pd.DataFrame({"id": ["a", "q7"], "c": [1, None], "n": 3}))
+
+
+def test_a_contrast_stands_beside_and_the_difference_is_paired():
+    draw = np.random.default_rng(0)
+    p = draw.uniform(0.1, 0.6, size=120)
+    base, rl = drawn(p, 32, 1), drawn(p + 0.3, 32, 2)
+    random, sft = drawn(p, 32, 3), drawn(p + 0.3, 32, 4)
+    result = passk(base, rl, contrast={"random reward": random, "SFT": passk(base, sft)})
+    rows = result.contrasts.set_index(["contrast", "quantity"])
+    first = rows.loc[("random reward", "pass@1, rl - base")]
+    assert first["low"] < 0 < first["high"]
+    assert first["difference_low"] < 0.3 < first["difference_high"]
+    same = rows.loc[("SFT", "pass@1, rl - base")]
+    assert same["difference_low"] < 0 < same["difference_high"]
+    # By hand: the base cancels, so the difference is that of the two tuned models.
+    assert same["difference"] == pytest.approx(np.mean(rl["c"] - sft["c"]) / 32)
+    fewer = passk(base, rl, contrast={"random reward": drawn(p, 8, 3)}).contrasts
+    assert "delta_se" not in set(fewer["quantity"])
+    assert "pass@8, rl - base" in set(fewer["quantity"])
+    with pytest.raises(ValueError, match=r"SFT.*no problem in common"):
+        passk(base, rl, contrast={"SFT": sft.assign(id="x" + sft["id"])})

@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from probes.weights import Checkpoint, compare, shuffled, spectrum
 from probes.weights.counts import _ordered, count
 from probes.weights.files import canonical, place
+from probes.weights.rounding import reading, rounding_norm, with_random_signs
 
 
 def network(seed: int = 0, *, d: int = 48, layers: int = 2, vocab: int = 64) -> dict[str, torch.Tensor]:
@@ -52,6 +53,8 @@ def reference(one: torch.Tensor, other: torch.Tensor, tolerance: float = 1e-5, e
     same = within = relative = ulp = 0
     for a, b in zip(one.flatten(), other.flatten()):
         x, y = a.bfloat16(), b.bfloat16()
+        if one.dtype != other.dtype:
+            a, b = x, y
         same += float(x) == float(y)
         within += abs(float(y) - float(x)) <= tolerance
         relative += abs(float(b) - float(a)) <= eta * max(abs(float(a)), abs(float(b)))
@@ -136,6 +139,9 @@ def test_planted_low_rank_update_is_seen_after_rounding(tmp_path):
     assert (matrices["stable_rank_null"] > 5).all()
     # Rounding alone fills the numerical rank: the trap that the null is there for.
     assert (matrices["rank_share"] > 0.95).all()
+    assert (matrices["energy_top"] > 0.8).all()
+    assert (matrices["energy_top_null"] < 0.3).all()
+    assert set(matrices["reading"]) == {"moved"}
 
 
 def test_sparse_noise_is_full_rank_and_so_is_its_null(tmp_path):
@@ -159,7 +165,72 @@ def test_pure_rounding_is_reported_as_rounding(tmp_path):
     assert delta.totals["unchanged_exact"] == 1.0
     assert delta.totals["one_ulp"] == 0.0
     assert delta.totals["unchanged_stored"] < 0.2
+    assert delta.totals["norm"] == 0.0
+    assert delta.totals["unchanged_relative"] == 1.0
+    assert set(delta.frame["reading"]) == {"same", "stored otherwise"}
+    assert "Only rounding" in str(delta)
     assert len(delta.notes["other type"]) == len(base)
+    assert "BF16" in delta.notes["other type"][0]
+
+
+def rounded_at_random(values: torch.Tensor, draw: torch.Generator) -> torch.Tensor:
+    """Up or down to a neighbour in bfloat16 by chance, so that the mean is the value."""
+    down = (values.view(torch.int32) & -65536).view(torch.float32)
+    up = ((values.view(torch.int32) & -65536) + 65536).view(torch.float32)
+    return torch.where(torch.rand(values.shape, generator=draw) < (values - down) / (up - down), up, down)
+
+
+def test_two_roundings_of_the_same_values_read_as_rounding_and_a_hidden_direction_does_not(tmp_path):
+    draw = torch.Generator().manual_seed(4)
+    true = {name: value * 1.003 for name, value in network(d=96).items()}
+    # Rows of very different size: rounding errors follow them, and that is no direction.
+    for value in true.values():
+        value.mul_(torch.logspace(0, 1, len(value))[:, None] if value.dim() == 2 else 1.0)
+    twice = [{name: rounded_at_random(value, draw) for name, value in true.items()} for _ in range(2)]
+    noise = compare(save(tmp_path / "a", twice[0]), save(tmp_path / "b", twice[1]))
+    changed = noise.frame[noise.frame["unchanged_exact"] < 1]
+    assert (changed["one_ulp"] + changed["unchanged_exact"]).min() == pytest.approx(1.0)
+    assert set(changed.dropna(subset=["stable_rank"])["reading"]) == {"like rounding"}
+    assert "cannot be told from rounding" in noise.reading
+    # A direction far below one step: rounding at random keeps it in the mean.
+    pushed = {}
+    for name, value in twice[0].items():
+        signs = [torch.where(torch.rand(size, generator=draw) < 0.5, -1.0, 1.0) for size in value.shape]
+        push = 0.3 * ulp(value) * (torch.outer(*signs) if value.dim() == 2 else torch.zeros_like(value))
+        pushed[name] = rounded_at_random(value + push, draw)
+    moved = compare(tmp_path / "a", save(tmp_path / "c", pushed))
+    assert (moved.frame["one_ulp"] + moved.frame["unchanged_exact"]).min() > 0.99
+    matrices = moved.frame.dropna(subset=["stable_rank"])
+    assert (matrices["reading"] == "moved").all()
+    unasked = compare(tmp_path / "a", tmp_path / "b", ranks=False)
+    assert unasked.frame["reading"].isin(["like rounding", "moved"]).sum() == 0
+    assert "was not measured" in unasked.reading
+
+
+def test_the_norm_of_rounding_is_that_of_two_roundings():
+    draw = torch.Generator().manual_seed(5)
+    true = torch.randn(200_000, generator=draw)
+    # The nearest value of eight bits, after a shift by part of a step that nobody knows.
+    one, other = (true + (torch.rand(true.shape, generator=draw) - 0.5) * ulp(true) for _ in range(2))
+    assert rounding_norm(count(true.bfloat16(), true.bfloat16())) == pytest.approx(
+        float((other - one).norm()), rel=0.02
+    )
+    twin = with_random_signs(one.reshape(400, 500), label="x")
+    assert torch.equal(twin.abs(), one.reshape(400, 500).abs())
+    assert abs(float((twin * one.reshape(400, 500)).sign().mean())) < 0.01
+    assert reading(count(one[:10], one[:10]), None) == "same"
+
+
+def ulp(values: torch.Tensor) -> torch.Tensor:
+    return 2.0 ** (values.abs().log2().floor() - 7)
+
+
+@pytest.mark.parametrize(("one", "other", "step"), [(0x0001, 0x8000, 1), (0x8001, 0x0001, 0), (0x8000, 0x0000, 0)])
+def test_steps_across_zero_are_counted_in_the_order_of_values(one, other, step):
+    pair = [torch.tensor([bits - 65536 if bits > 32767 else bits] * 3, dtype=torch.int16) for bits in (one, other)]
+    counts = count(*(bits.view(torch.bfloat16) for bits in pair))
+    assert counts.one_ulp == 3 * step
+    assert counts.exact == (3 if (one, other) == (0x8000, 0x0000) else 0)
 
 
 def test_identical_checkpoints_are_silent(tmp_path):
@@ -190,11 +261,11 @@ def test_chunks_shards_and_wrapper_names_do_not_matter(tmp_path, monkeypatch):
     plain = compare(save(tmp_path / "base", base), save(tmp_path / "rl", rl))
     wrapped = {f"_orig_mod.{name}": value for name, value in rl.items()}
     bare = {name.removeprefix("model."): value for name, value in base.items()}
-    monkeypatch.setattr(sys.modules["probes.weights.compare"], "_CHUNK", 100)
+    monkeypatch.setattr(sys.modules["probes.weights.compare"], "CHUNK", 100)
     other = compare(save(tmp_path / "base2", bare, shards=3), save(tmp_path / "rl2", wrapped, shards=2))
     assert len(other.notes["renamed"]) == len(base)
     for name, value in plain.totals.items():
-        if not name.endswith("_null"):
+        if not name.endswith("_null"):  # shuffled by name, and the names differ
             assert other.totals[name] == pytest.approx(value, rel=1e-6), name
 
 

@@ -1,0 +1,115 @@
+"""The measures of two phases at each checkpoint, as functions of how often each problem is drawn.
+
+All of them are ratios or entropies of sums over problems, so a bootstrap draw is a row of weights.  Entropies of
+phrases are Miller-Madow values (see :func:`probes.training.phrases.entropy`); a resample has fewer kinds than the
+sample, so their draws are moved to lie around the value itself.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Bool, Float
+from scipy.sparse import csr_matrix
+
+from probes.stats import bootstrap_weights, percentile_interval
+from probes.training.phrases import Corpus, Matches, entropy, planning
+from probes.training.series import Series
+
+HIGH = 0.2
+"""Share of a checkpoint's tokens that count as of high entropy (arXiv 2506.01939)."""
+PHRASES = ("semantic_entropy", "conditional_entropy")
+
+
+@dataclass(frozen=True, eq=False)
+class Curves:
+    """Each measure at each checkpoint: the value in row 0, bootstrap draws over problems below."""
+
+    values: dict[str, Float[np.ndarray, "draw checkpoint"]]
+    problems: int
+
+    def frame(self, level: float) -> pd.DataFrame:
+        """A row a checkpoint: each measure with ``_low`` and ``_high``."""
+        columns = {}
+        for name, table in self.values.items():
+            columns[name] = table[0]
+            ends = [percentile_interval(column, n=self.problems, level=level) for column in table[1:].T]
+            if len(table) == 1:
+                ends = [percentile_interval(np.full(1, math.nan), n=0)] * table.shape[1]
+            columns[f"{name}_low"] = np.array([end.low for end in ends])
+            columns[f"{name}_high"] = np.array([end.high for end in ends])
+        return pd.DataFrame(columns)
+
+
+def curves(series: Series, corpus: Corpus, matches: Matches, *, n_boot: int, seed: int) -> Curves:
+    """All measures; those of tokens are NaN where a checkpoint has no token table."""
+    n, steps = len(series.problems), len(series.checkpoints)
+    weights = np.ones((1, n))
+    if n_boot and n > 1:
+        weights = np.concatenate([weights, bootstrap_weights(n, n_boot=n_boot, seed=seed, label="series")])
+    out = {name: weights @ table / n for name, table in (("accuracy", series.accuracy()), ("length", series.lengths()))}
+    out |= _of_tokens(corpus, planning(corpus, matches), weights, (n, steps))
+    out |= _of_phrases(matches.events, weights, steps)
+    words = np.bincount(corpus.checkpoint, weights=[len(text.words) for text in corpus.texts], minlength=steps)
+    owner = np.repeat(corpus.checkpoint, [len(text.words) for text in corpus.texts])
+    share = np.bincount(owner, weights=matches.covered, minlength=steps) / np.maximum(words, 1)
+    out["words_in_phrases"] = np.repeat(share[None], len(weights), axis=0)
+    return Curves(out, n)
+
+
+def _of_tokens(
+    corpus: Corpus, plan: Bool[np.ndarray, "token"], weights: np.ndarray, shape: tuple[int, int]
+) -> dict[str, np.ndarray]:
+    """Perplexity against the first checkpoint, entropy, and the planning share of all and of high-entropy tokens."""
+    tokens = corpus.tokens
+    place = tokens["problem"].to_numpy(dtype=np.int64) * shape[1] + tokens["checkpoint"].to_numpy(dtype=np.int64)
+    values = tokens["entropy"].to_numpy(dtype=float)
+    loss = -tokens["logp"].to_numpy(dtype=float)
+    high = np.zeros(len(tokens), dtype=bool)
+    for index in range(shape[1]):
+        own = tokens["checkpoint"].to_numpy() == index
+        if own.any():
+            high[own] = values[own] >= np.quantile(values[own], 1 - HIGH)
+
+    def total(of: np.ndarray) -> np.ndarray:
+        return np.asarray(weights @ np.bincount(place, weights=of, minlength=shape[0] * shape[1]).reshape(shape))
+
+    out = {}
+    with np.errstate(divide="ignore", invalid="ignore"):
+        for name, group in (("planning", plan), ("execution", ~plan)):
+            count = total(group)
+            surprise = total(loss * group) / count
+            out[f"relative_ppl_{name}"] = np.exp(surprise - surprise[:, :1])
+            out[f"entropy_{name}"] = total(values * group) / count
+        out["planning_share"] = total(plan) / total(np.ones(len(plan)))
+        out["planning_of_high_entropy"] = total(plan & high) / total(high)
+    return out
+
+
+def _of_phrases(events: pd.DataFrame, weights: np.ndarray, steps: int) -> dict[str, np.ndarray]:
+    """Entropy of the phrases' clusters, and of what follows given the cluster."""
+    out = {name: np.full((len(weights), steps), math.nan) for name in PHRASES}
+    for index in sorted(set(events["checkpoint"])):
+        every = events[events["checkpoint"] == index]
+        followed = every[every["follows"] != ""]
+        out["semantic_entropy"][:, index] = entropy(_counts(every, ["cluster"], weights))
+        if len(followed):
+            both = entropy(_counts(followed, ["cluster", "follows"], weights))
+            out["conditional_entropy"][:, index] = both - entropy(_counts(followed, ["cluster"], weights))
+    for table in out.values():
+        if len(table) > 1:
+            known = ~np.isnan(table[0])
+            table[1:, known] += table[0, known] - np.nanmedian(table[1:, known], axis=0)
+    return out
+
+
+def _counts(events: pd.DataFrame, keys: list[str], weights: np.ndarray) -> np.ndarray:
+    """How often each kind stands in each draw."""
+    kinds = events.groupby(keys, sort=True).ngroup().to_numpy()
+    table = csr_matrix(
+        (np.ones(len(events)), (kinds, events["problem"].to_numpy())), shape=(int(kinds.max()) + 1, weights.shape[1])
+    )
+    return np.asarray((table @ weights.T).T)
