@@ -18,10 +18,9 @@ import pandas as pd
 
 from hooks.rollouts import Rollouts
 from hooks.rows import KEYS, join_labels
+from probes.latent.choices import FEWEST, decision_labels, decision_rows
 from probes.latent.labels import label_table
-from probes.latent.spans import KEY, decisions
 from probes.latent.strategies import annotate
-from probes.study.beforehand import FEWEST, label_columns
 
 
 def read_labels(path: str | Path, rows: pd.DataFrame, *, columns: Sequence[str] = ()) -> pd.DataFrame:
@@ -72,10 +71,7 @@ def decided(texts: Rollouts, *, annotator: str | Path = "auto", tokenizer: Any =
     Raises:
         ValueError: as :func:`probes.latent.strategies.annotate`.
     """
-    found = decisions(annotate(texts, annotator, tokenizer=tokenizer), texts)
-    order = {key: at for at, key in enumerate(zip(*(texts.frame[name] for name in KEY), strict=True))}
-    number = [order[key] for key in zip(*(found[name] for name in KEY), strict=True)]
-    return found.assign(row=number).sort_values(["row", "position"], kind="stable").reset_index(drop=True)
+    return decision_rows(texts, annotate(texts, annotator, tokenizer=tokenizer))
 
 
 def strategy_labels(rows: pd.DataFrame, found: pd.DataFrame) -> pd.DataFrame:
@@ -90,7 +86,7 @@ def strategy_labels(rows: pd.DataFrame, found: pd.DataFrame) -> pd.DataFrame:
         raise ValueError(
             "the store holds no row at a decision; capture positions 'generated' (or 'all') of the same texts"
         )
-    labels = label_columns(there)
+    labels = decision_labels(there)
     if labels.empty:
         raise ValueError(
             f"no strategy was chosen and not chosen at least {FEWEST} times each in the {len(there)} decisions; "

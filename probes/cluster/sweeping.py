@@ -27,9 +27,9 @@ from probes.cluster.kept import Kept
 from probes.cluster.labelled import decided, read_labels, same_texts, strategy_labels
 from probes.cluster.pairs import PairName
 from probes.cluster.writing import Sampling, write_rollouts
+from probes.latent.choices import decision_positions
 from probes.latent.sweep import Runner, Sweep, sweep
 from probes.results import manifest
-from probes.study.beforehand import masks
 
 Bar = Callable[[str], AbstractContextManager[Callable[[int, int], object]]]
 """Opens a progress bar with a title, and gives what moves it: (done, total)."""
@@ -156,7 +156,7 @@ def _from_pair(job: SweepJob, bar: Bar, runner: Runner) -> Material:
     found, positions = None, Positions.parse(job.positions)
     if job.labels is None:
         found = decided(texts, annotator=job.annotator, tokenizer=_tokenizer(job.pair.base_name))
-        positions = masks(texts, found)
+        positions = decision_positions(texts, found)
     request = Request(job.pair, texts, job.out / "acts", sites=job.sites, positions=positions)
     if job.shard_tokens is not None:
         request = replace(request, shard_tokens=job.shard_tokens)

@@ -11,6 +11,9 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from probes.latent.choices import decision_labels as decision_labels
+    from probes.latent.choices import decision_positions as decision_positions
+    from probes.latent.choices import decision_rows as decision_rows
     from probes.latent.directions import direction as direction
     from probes.latent.dose import dose_response as dose_response
     from probes.latent.grid import steering_grid as steering_grid
@@ -37,6 +40,9 @@ _HOMES = {
     "Sweep": "sweep",
     "Taxonomy": "taxonomy",
     "annotate": "strategies",
+    "decision_labels": "choices",
+    "decision_positions": "choices",
+    "decision_rows": "choices",
     "decisions": "spans",
     "direction": "directions",
     "dose_response": "dose",

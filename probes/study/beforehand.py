@@ -9,42 +9,14 @@ import pandas as pd
 
 from hooks.capture import capture
 from hooks.rollouts import Rollouts
-from hooks.sites import Positions
 from probes.latent.ahead import ahead, places_before
 from probes.latent.preexistence import preexistence
-from probes.latent.spans import OTHER
 from probes.study.materials import Materials, first_samples
 
 SAMPLES = 4
 """Samples of each problem whose decisions are read k tokens ahead, and of the RL text at all."""
 DEPTH = 0.75
 """Where a label is read for which nested selection chose no layer: named beforehand, as a share of the layers."""
-FEWEST = 30
-"""Decisions for and against a strategy below which no probe is fitted."""
-
-
-def label_columns(found: pd.DataFrame) -> pd.DataFrame:
-    """A column for each strategy and place that is common enough: 1 chosen, 0 not chosen, missing elsewhere.
-
-    The first decision of a text and those inside it are different questions: what can be chosen differs, and a probe
-    that only knew where it stands would look good on both together.
-    """
-    columns = {}
-    for place in ("start", "inner"):
-        here = found["place"] == place
-        for strategy in sorted(set(found.loc[here, "strategy"]) - {OTHER}):
-            chosen = (found["strategy"] == strategy) & here
-            if min(chosen.sum(), here.sum() - chosen.sum()) >= FEWEST:
-                columns[f"{strategy} ({place})"] = chosen.astype(float).where(here)
-    return pd.DataFrame(columns, index=found.index)
-
-
-def masks(texts: Rollouts, found: pd.DataFrame) -> Positions:
-    """The decisions as positions of a capture."""
-    chosen = [[False] * len(ids) for ids, _ in texts.sequences()]
-    for row, position in zip(found["row"], found["position"], strict=True):
-        chosen[row][position] = True
-    return Positions.mask(chosen)
 
 
 def read_both(

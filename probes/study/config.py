@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -37,6 +38,10 @@ class StudyConfig(BaseModel):
     random_vectors: int = Field(20, ge=1, description="Norm-matched random vectors beside every steering result.")
     probe_samples: int = Field(16, ge=1, description="Samples of each problem that the probes read.")
     n_boot: int = Field(2000, ge=100, description="Bootstrap replicates over problems.")
+    series: tuple[str, ...] = Field((), description="Checkpoints between base and tuned model, in order.")
+    compute: tuple[float, ...] = Field(
+        (), description="Compute spent at each checkpoint of the series and, last, at the tuned model."
+    )
     batch_size: int = Field(64, ge=1, description="Texts written at once; halved aloud when memory runs out.")
 
     @model_validator(mode="before")
@@ -55,6 +60,12 @@ class StudyConfig(BaseModel):
             raise ValueError(f"A study needs two checkpoints; give the tuned one beside {self.base!r} (--rl PATH).")
         if not self.problems:
             raise ValueError("A study needs problems: --problems FILE.jsonl or --problems reasoning_gym:TASK.")
+        spent = (0.0, *self.compute)
+        if self.compute and (len(self.compute) != len(self.series) + 1 or any(a >= b for a, b in pairwise(spent))):
+            raise ValueError(
+                f"compute must rise from above 0 over the {len(self.series)} checkpoints of the series and the tuned "
+                f"model, one number each; {len(self.compute)} were given (--compute, once for each)."
+            )
         return self
 
     @property
@@ -75,6 +86,9 @@ class StudyConfig(BaseModel):
         words = ["whenlens", "study", self.base] if organism else ["whenlens", "study", "--base", self.base]
         fresh = StudyConfig(base=self.base, rl=self.rl, problems=self.problems, out=self.out)
         for name, value in self.model_dump(mode="json", exclude={"base"}).items():
+            if name in ("series", "compute"):
+                words += [word for one in value for word in (f"--{name}", str(one))]
+                continue
             if name == "out" or (value != getattr(fresh, name) and name not in ("thresholds", "alphas")):
                 words += [f"--{name.replace('_', '-')}"] + ([] if value is True else [str(value)])
             elif name in ("rl", "problems") and not organism:

@@ -13,13 +13,16 @@ from typing import Any
 
 import pandas as pd
 
+from probes.study.calibrating import calibration
 from probes.study.config import StudyConfig
 from probes.study.folder import StudyFolder
 from probes.study.materials import Materials, Progress, Tell
+from probes.study.moved import weights
 from probes.study.readable import probes
 from probes.study.router import routing
-from probes.study.says import samples, shift, weights
+from probes.study.says import samples, shift
 from probes.study.suppressing import suppression
+from probes.study.trained import training
 from probes.study.usable import steering
 from probes.study.verdict import claims
 from probes.study.written import pair, rollouts, strategies
@@ -31,10 +34,12 @@ STAGES: dict[str, Callable[[Materials], None]] = {
     "shift": shift,
     "samples": samples,
     "suppression": suppression,
+    "calibration": calibration,
     "probes": probes,
     "steering": steering,
     "routing": routing,
     "weights": weights,
+    "training": training,
     "claims": claims,
 }
 """Stages in order.  Each reads what the stages before wrote, and writes its own tables and figures."""

@@ -16,11 +16,10 @@ from hooks.capture import capture
 from hooks.direction import Direction
 from hooks.model import Model
 from hooks.rollouts import Rollouts
+from probes.latent.choices import decision_labels, decision_positions, decision_rows
 from probes.latent.directions import direction
-from probes.latent.spans import decisions
 from probes.latent.strategies import annotate
 from probes.latent.trial import strategy_of
-from probes.study.beforehand import label_columns, masks
 
 
 def pointers(
@@ -46,13 +45,10 @@ def pointers(
     outside = [layer for layer in layers if not 0 <= layer < model.n_layers]
     if outside:
         raise ValueError(f"{model.name} has layers 0 to {model.n_layers - 1}, and {outside[0]} was asked for")
-    found = decisions(annotate(texts, annotator, tokenizer=model.tokenizer), texts)
-    order = {key: at for at, key in enumerate(zip(texts.frame["problem"], texts.frame["sample"], strict=True))}
-    row = [order[key] for key in zip(found["problem"], found["sample"], strict=True)]
-    found = found.assign(row=row).sort_values(["row", "position"]).reset_index(drop=True)
-    name, column = _column(label_columns(found), label, model.name)
+    found = decision_rows(texts, annotate(texts, annotator, tokenizer=model.tokenizer))
+    name, column = _column(decision_labels(found), label, model.name)
     sites = [f"resid_post.{layer}" for layer in layers]
-    acts = capture(model, texts, sites=sites, positions=masks(texts, found))
+    acts = capture(model, texts, sites=sites, positions=decision_positions(texts, found))
     return [direction(acts, column, site=site, label=name, groups=found["problem"], seed=seed) for site in sites]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,16 +13,17 @@ from hooks.organisms.chains import Policy, decision_probabilities
 from hooks.rollouts import Rollouts
 from hooks.twin import random_twin
 from probes.evidence import Evidence
-from probes.latent.spans import decisions
+from probes.latent.choices import decision_labels, decision_positions
+from probes.latent.choices import decision_rows as rows_of
 from probes.latent.sweep import sweep
 from probes.stats import Estimate
-from probes.study.beforehand import SAMPLES, label_columns, masks, read_both, write_tables
+from probes.study.beforehand import SAMPLES, read_both, write_tables
 from probes.study.materials import Materials, first_samples
 from probes.study.noted import note
 from probes.study.says import first
 from probes.study.written import spans_of
 
-__all__ = ["decision_activations", "decision_rows", "label_columns", "probes"]
+__all__ = ["decision_activations", "decision_rows", "probes"]
 
 SITES = "resid_post.*"
 
@@ -36,12 +36,7 @@ def decision_rows(materials: Materials) -> tuple[Rollouts, pd.DataFrame]:
 
 def _places(materials: Materials, texts: Rollouts, name: str) -> pd.DataFrame:
     """The decisions in some of the rollouts called ``name``, in capture order; ``row`` counts the texts."""
-    spans = spans_of(materials, name)
-    order = {key: at for at, key in enumerate(zip(texts.frame["problem"], texts.frame["sample"], strict=True))}
-    keys = list(zip(spans.frame["problem"], spans.frame["sample"], strict=True))
-    found = decisions(replace(spans, frame=spans.frame[[key in order for key in keys]]), texts)
-    row = [order[key] for key in zip(found["problem"], found["sample"], strict=True)]
-    return found.assign(row=row).sort_values(["row", "position"]).reset_index(drop=True)
+    return rows_of(texts, spans_of(materials, name))
 
 
 def decision_activations(materials: Materials) -> Mapping[str, Any]:
@@ -51,7 +46,7 @@ def decision_activations(materials: Materials) -> Mapping[str, Any]:
         materials.pair,
         texts,
         sites=SITES,
-        positions=masks(texts, found),
+        positions=decision_positions(texts, found),
         store=materials.folder.root / "acts" / "decisions",
         progress=materials.tell("both models read the decisions"),
     )
@@ -90,7 +85,7 @@ def _swept(materials: Materials) -> tuple[dict[str, pd.DataFrame], dict[str, str
     """Sweep the base on its own text; the readings of both models there, and the layer chosen for each label."""
     config = materials.config
     texts, found = decision_rows(materials)
-    labels = label_columns(found)
+    labels = decision_labels(found)
     if labels.empty:
         empty = pd.DataFrame(columns=["site", "layer", "label", "place", "n", "positives", "auroc", "low", "high"])
         materials.folder.table("probes", empty)
@@ -128,14 +123,14 @@ def _on_rl_text(materials: Materials, chosen: Mapping[str, str]) -> dict[str, pd
     """The readings of both models at the decisions of the RL model's text; None where no label is common enough."""
     texts = first_samples(first(materials, "rl_samples"), SAMPLES)
     found = _places(materials, texts, "rl_samples")
-    labels = label_columns(found)
+    labels = decision_labels(found)
     if labels.empty:
         return None
     acts: Mapping[str, Any] = capture(
         materials.pair,
         texts,
         sites=SITES,
-        positions=masks(texts, found),
+        positions=decision_positions(texts, found),
         store=materials.folder.root / "acts" / "decisions_rl",
         progress=materials.tell("both models read the RL text's decisions"),
     )
@@ -146,7 +141,7 @@ def _on_rl_text(materials: Materials, chosen: Mapping[str, str]) -> dict[str, pd
 def _twin(materials: Materials, texts: Rollouts, found: pd.DataFrame) -> Mapping[str, Any]:
     """The same places in a model of the same shape that was never trained."""
     twin = random_twin(materials.pair.base, seed=materials.config.seed)
-    acts: Mapping[str, Any] = capture(twin, texts, sites=SITES, positions=masks(texts, found))
+    acts: Mapping[str, Any] = capture(twin, texts, sites=SITES, positions=decision_positions(texts, found))
     return acts
 
 

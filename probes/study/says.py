@@ -1,4 +1,4 @@
-"""Stages that compare what the two models say, token by token and sample by sample, and what moved in their weights."""
+"""Stages that compare what the two models say, token by token and sample by sample."""
 
 from __future__ import annotations
 
@@ -15,15 +15,6 @@ from probes.samples import passk, writing
 from probes.stats import bootstrap_problems
 from probes.study.materials import Materials, first_samples
 from probes.study.noted import note
-from probes.weights import compare
-
-RENAMED = {
-    "unchanged_exact": "unchanged_bf16",
-    "unchanged_tolerance": "unchanged_1e5",
-    "rank_share": "numerical_rank",
-    "rank_share_null": "null_rank",
-}
-"""Columns of the weight table under the names the report reads."""
 
 
 def tokens_of(materials: Materials, role: str) -> TokenTable:
@@ -113,17 +104,6 @@ def _accuracy(
 
 def _estimate(value: Any) -> dict[str, float]:
     return {name: float(getattr(value, name)) for name in ("value", "low", "high")}
-
-
-def weights(materials: Materials) -> None:
-    """What moved between the two checkpoints on disk."""
-    delta = compare(materials.pair)
-    materials.folder.table("weights", delta.frame.rename(columns=RENAMED))
-    note(materials.folder, "weights", Evidence.gather(delta=delta))
-    totals = {RENAMED.get(name, name): value for name, value in delta.totals.items()}
-    materials.folder.json("weights", {**totals, "notes": {what: list(names) for what, names in delta.notes.items()}})
-    materials.folder.table("weights_modules", delta.by("module").rename(columns=RENAMED))
-    materials.folder.figure("weights", delta.plot())
 
 
 def first(materials: Materials, name: str) -> Rollouts:

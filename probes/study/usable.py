@@ -8,11 +8,11 @@ import pandas as pd
 
 from hooks.direction import Direction
 from probes.evidence import Evidence
+from probes.latent.choices import decision_labels
 from probes.latent.directions import direction
 from probes.latent.dose import dose_response
 from probes.latent.placebos import Placebo, shuffled_pairs
 from probes.latent.steering import SteeringEffect, steering_effect
-from probes.study.beforehand import label_columns
 from probes.study.materials import Materials
 from probes.study.noted import note
 from probes.study.readable import decision_activations, decision_rows
@@ -24,7 +24,7 @@ DEPTHS = (0.25, 0.375, 0.5)
 def candidates(materials: Materials) -> list[Direction]:
     """A difference of means for every common strategy at a few depths, from base activations on base text alone."""
     texts, found = decision_rows(materials)
-    labels = label_columns(found)
+    labels = decision_labels(found)
     if labels.empty:
         return []
     acts = decision_activations(materials)["base"]
@@ -45,7 +45,7 @@ def candidates(materials: Materials) -> list[Direction]:
 def placebos(materials: Materials) -> Placebo | None:
     """Vectors by the same recipe from shuffled labels; None where no label is common enough for a vector."""
     _, found = decision_rows(materials)
-    labels = label_columns(found)
+    labels = decision_labels(found)
     if labels.empty:
         return None
     acts = decision_activations(materials)["base"]

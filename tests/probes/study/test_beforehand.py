@@ -9,8 +9,9 @@ import pytest
 from hooks.capture import capture
 from hooks.pair import Pair
 from hooks.rollouts import Rollouts
+from probes.latent.choices import decision_labels, decision_positions
 from probes.stats import stream
-from probes.study.beforehand import label_columns, masks, read_both, write_tables
+from probes.study.beforehand import read_both, write_tables
 from probes.study.config import StudyConfig
 from probes.study.folder import StudyFolder
 from probes.study.materials import Materials
@@ -59,11 +60,11 @@ def materials(llama_pair_dirs: tuple[Path, Path], tmp_path_factory: pytest.TempP
 def read(materials: Materials) -> dict[str, pd.DataFrame]:
     rollouts = texts()
     found = decided(rollouts)
-    acts = capture(materials.pair, rollouts, positions=masks(rollouts, found))
-    twin = capture(materials.pair.base, rollouts, positions=masks(rollouts, found))
+    acts = capture(materials.pair, rollouts, positions=decision_positions(rollouts, found))
+    twin = capture(materials.pair.base, rollouts, positions=decision_positions(rollouts, found))
     chosen = {"planning (start)": "resid_post.0"}
     return read_both(
-        materials, "base text", rollouts, found, label_columns(found), acts, twin=twin, chosen=chosen
+        materials, "base text", rollouts, found, decision_labels(found), acts, twin=twin, chosen=chosen
     )  # fmt: skip
 
 
@@ -113,5 +114,5 @@ def test_the_sweeps_table_has_the_base_probe_on_the_tuned_model(read: dict[str, 
 
 def test_labels_need_enough_decisions_on_both_sides() -> None:
     few = decided(texts(20, 4))
-    assert set(label_columns(few)) == {f"{s} ({p})" for s in ("planning", "computation") for p in ("start", "inner")}
-    assert label_columns(decided(texts(10, 4))).empty
+    assert set(decision_labels(few)) == {f"{s} ({p})" for s in ("planning", "computation") for p in ("start", "inner")}
+    assert decision_labels(decided(texts(10, 4))).empty

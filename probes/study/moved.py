@@ -1,0 +1,58 @@
+"""The stage that compares the weights: what moved, where it lies in the base, and what further runs moved as well."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from probes.evidence import Evidence
+from probes.study.materials import Materials
+from probes.study.noted import note
+from probes.weights import Overlap, compare, geometry, overlap
+from probes.weights.common_sets import NULLS
+from probes.weights.sources import seeds_of
+
+RENAMED = {
+    "unchanged_exact": "unchanged_bf16",
+    "unchanged_tolerance": "unchanged_1e5",
+    "rank_share": "numerical_rank",
+    "rank_share_null": "null_rank",
+}
+"""Columns of the weight table under the names the report reads."""
+
+
+def weights(materials: Materials) -> None:
+    """What moved between the two checkpoints on disk, and in the further RL seeds of an organism that has some."""
+    folder, seed = materials.folder, materials.config.seed
+    delta = compare(materials.pair, seed=seed)
+    folder.table("weights", delta.frame.rename(columns=RENAMED))
+    note(folder, "weights", Evidence.gather(delta=delta))
+    totals = {RENAMED.get(name, name): value for name, value in delta.totals.items()}
+    notes = {what: list(names) for what, names in delta.notes.items()}
+    folder.json("weights", {**totals, "reading": delta.reading, "notes": notes})
+    folder.table("weights_modules", delta.by("module").rename(columns=RENAMED))
+    folder.figure("weights", delta.plot())
+    if delta.frame["kind"].isin(["attention", "mlp"]).any():
+        placed = geometry(materials.pair, seed=seed)
+        folder.table("moved_geometry", placed.frame)
+        folder.table("moved_geometry_modules", placed.by("module"))
+        folder.json("moved_geometry", dict(placed.totals))
+    further = seeds_of(materials.config.base) if materials.config.rl is None else {}
+    if further:
+        _together(materials, overlap(materials.config.base))
+
+
+def _together(materials: Materials, found: Overlap) -> None:
+    materials.folder.table("moved_overlap", found.frame)
+    materials.folder.table("moved_overlap_modules", _modules(found))
+    materials.folder.table("moved_consensus", found.consensus)
+    materials.folder.table("moved_stripes", found.stripes)
+    materials.folder.figure("moved_overlap_map", found.plot())
+
+
+def _modules(found: Overlap) -> pd.DataFrame:
+    """Means over the pairs of runs in each module, with the least and the largest over pairs."""
+    groups = found.by("module").groupby("module", sort=False)
+    out = groups[["size", "share_1", "jaccard", *NULLS, "same_sign", "cosine"]].mean()
+    for name in ("jaccard", "same_sign", "cosine"):
+        out[f"{name}_low"], out[f"{name}_high"] = groups[name].min(), groups[name].max()
+    return out.reset_index()
