@@ -66,6 +66,15 @@ class Result:
         table = rounded(_frame(self)).to_html(index=False, max_rows=20, escape=True, na_rep="", border=0)
         return f"<p>{html.escape(self.headline())}</p>{table}"
 
+    def _ipython_display_(self) -> None:
+        """Table and plot under each other in a notebook, the plot by whatever renderer plotly has there."""
+        from IPython.display import HTML, display
+
+        display(HTML(self._repr_html_()))
+        # A result without a picture of its own would only repeat its table.
+        if type(self).plot is not Result.plot:
+            display(self.plot())
+
 
 def _frame(result: Result) -> pd.DataFrame:
     frame = getattr(result, "frame", None)

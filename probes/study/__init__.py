@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from probes.study.config import StudyConfig
     from probes.study.job import Study, run
+    from probes.study.router import token_view
 
-_HOMES = {"Study": "job", "StudyConfig": "config", "run": "job"}
+_HOMES = {"Study": "job", "StudyConfig": "config", "run": "job", "token_view": "router"}
 
-__all__ = ["Study", "StudyConfig", "run"]
+__all__ = ["Study", "StudyConfig", "run", "token_view"]
 
 
 def __getattr__(name: str) -> object:

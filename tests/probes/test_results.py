@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import FrozenInstanceError, dataclass
 
 import pandas as pd
+import plotly.graph_objects as go
 import pytest
 
 from probes.results import Result, manifest, short_table
@@ -58,3 +59,20 @@ def test_a_manifest_names_versions_and_no_time() -> None:
     assert made["seed"] == 3
     assert made["versions"]["torch"]
     assert not set(made["versions"]) & {"time", "host", "date"}
+
+
+def test_a_notebook_shows_table_and_plot(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[object] = []
+    display = pytest.importorskip("IPython.display", reason="IPython comes with the extra notebooks")
+    monkeypatch.setattr(display, "display", shown.append)
+
+    @dataclass(frozen=True, repr=False, eq=False)
+    class Drawn(Sample):
+        def plot(self) -> go.Figure:
+            return go.Figure(go.Scatter(y=[1, 2]))
+
+    Sample(pd.DataFrame({"x": [1]}))._ipython_display_()
+    assert len(shown) == 1
+    Drawn(pd.DataFrame({"x": [1]}))._ipython_display_()
+    assert isinstance(shown[-1], go.Figure)
+    assert "<table" in shown[1].data
