@@ -5,9 +5,13 @@ from __future__ import annotations
 import pandas as pd
 
 from probes.report.blocks import Absent, Block, Cell, Fold, Heading, Section, Table
+from probes.report.calibration import calibrated
 from probes.report.drawings import pass_at_k, strategy_bars
 from probes.report.folder import StudyReader
+from probes.report.formats import formatted
 from probes.report.pictures import picture
+from probes.report.reflection import reflected
+from probes.report.shortcuts import shortened
 from probes.report.suppression import suppressed
 from probes.report.tables import Column, interval, measures_table, table_of
 from probes.report.wording import number, quantity
@@ -23,7 +27,17 @@ def what_it_says(reader: StudyReader) -> Section:
         "What changes in the texts themselves: how often they are right, whether the base model gets there too when "
         "it may try often, how long and how varied they are, and at how many tokens the two models would part."
     )
-    blocks = (*_accuracy(reader), *_passk(reader), *suppressed(reader), *_strategies(reader), *_shift(reader))
+    blocks = (
+        *_accuracy(reader),
+        *_passk(reader),
+        *suppressed(reader),
+        *calibrated(reader),
+        *formatted(reader),
+        *shortened(reader),
+        *reflected(reader),
+        *_strategies(reader),
+        *_shift(reader),
+    )
     return Section("what-it-says", "What does it say?", "What it says", question, blocks)
 
 

@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import pandas as pd
 
-from probes.report.blocks import Absent, Block, Fold, Section, Table, Text
+from probes.report.blocks import Absent, Block, Bullets, Fold, Section, Table, Text
 from probes.report.drawings import changed_by_layer, rank_beside_null
 from probes.report.folder import StudyReader
+from probes.report.moved_overlap import moved_together, moved_where
 from probes.report.pictures import picture
 from probes.report.tables import Column, measures_table, table_of
 
@@ -30,6 +31,9 @@ COLUMNS = (
     Column("stable_rank_null", "Its null", setting=True),
     Column("entropy_rank", "Entropy rank", setting=True),
     Column("entropy_rank_null", "Its null", setting=True),
+    Column("energy_top", "Energy in top 1 %", "share", setting=True),
+    Column("energy_top_null", "Its null", "share", setting=True),
+    Column("reading", "Reads", "text"),
 )
 UNITS = {column.name: "share" for column in COLUMNS if column.unit == "share"}
 UNITS |= {"unchanged_stored": "share", "relative_norm": "relative", "size": "count", "tensors": "count"}
@@ -42,7 +46,8 @@ def what_moved(reader: StudyReader) -> Section:
         "unchanged entries is a fact about the file as much as about the training; a rank means little without its "
         "null."
     )
-    return Section("what-moved", "What moved?", "What moved?", question, tuple(_weights(reader)))
+    blocks = (*_weights(reader), *moved_where(reader), *moved_together(reader))
+    return Section("what-moved", "What moved?", "What moved?", question, blocks)
 
 
 def _weights(reader: StudyReader) -> list[Block]:
@@ -50,6 +55,8 @@ def _weights(reader: StudyReader) -> list[Block]:
     if frame is None and not totals and reader.figure("weights") is None:
         return [Absent("Weights", NEEDS)]
     blocks: list[Block] = []
+    if isinstance(totals.get("reading"), str):
+        blocks.append(Text(totals["reading"], "finding"))
     drawn = None if frame is None else changed_by_layer(frame)
     caption = "Each mark is one tensor: the share of its entries whose bf16 value differs between the two checkpoints."
     blocks.append(picture(reader, "weights", drawn, title="Share of entries changed", caption=caption, needs=NEEDS))
@@ -58,7 +65,8 @@ def _weights(reader: StudyReader) -> list[Block]:
         words = "How many directions an update spreads over, beside the same changes at shuffled places. Log scale."
         blocks.append(picture(reader, "ranks", ranks, title="Stable rank of each update", caption=words, needs=NEEDS))
     if totals:
-        blocks.append(measures_table(totals, "Over the whole network, weighted by size", units=UNITS))
+        shown = {name: value for name, value in totals.items() if name not in ("reading", "notes")}
+        blocks.append(measures_table(shown, "Over the whole network, weighted by size", units=UNITS))
         blocks.append(Text("Counts over all entries of two fixed files: exact, so without an interval.", "note"))
     modules = reader.frame("weights_modules")
     if modules is not None:
@@ -66,7 +74,19 @@ def _weights(reader: StudyReader) -> list[Block]:
         blocks.append(Fold(f"By module ({len(modules)})", (table,)))
     if frame is not None:
         blocks.append(Fold(f"All {len(frame)} tensors", (_table(frame, "Every tensor"),)))
+    notes = totals.get("notes")
+    if isinstance(notes, dict) and notes:
+        named = tuple(f"{what}: {_some(names)}" for what, names in notes.items())
+        blocks.append(Fold("Tensors that need a word", (Bullets(named),)))
     return blocks
+
+
+def _some(names: object) -> str:
+    """The first few names, and how many more."""
+    if not isinstance(names, list):
+        return str(names)
+    more = len(names) - 6
+    return ", ".join(map(str, names[:6])) + (f" and {more} more" if more > 0 else "")
 
 
 def _table(frame: pd.DataFrame, caption: str) -> Table:

@@ -1,4 +1,4 @@
-"""The stage that asks how well each model's confidence fits: what its texts state, and what it gave its answer's tokens.
+"""The stage that asks how well each model's confidence fits: as its texts state it, and as its answer's tokens have it.
 
 An organism's texts state theirs in its own language; other texts in a ``<confidence>`` tag. A pair that states none is
 still scored by the probability of its answers' tokens.

@@ -16,11 +16,14 @@ import pandas as pd
 from probes.study.calibrating import calibration
 from probes.study.config import StudyConfig
 from probes.study.folder import StudyFolder
+from probes.study.formatting import formatting
 from probes.study.materials import Materials, Progress, Tell
 from probes.study.moved import weights
 from probes.study.readable import probes
+from probes.study.reflecting import reflecting
 from probes.study.router import routing
 from probes.study.says import samples, shift
+from probes.study.shortcutting import shortcutting
 from probes.study.suppressing import suppression
 from probes.study.trained import training
 from probes.study.usable import steering
@@ -40,6 +43,9 @@ STAGES: dict[str, Callable[[Materials], None]] = {
     "routing": routing,
     "weights": weights,
     "training": training,
+    "formats": formatting,
+    "shortcuts": shortcutting,
+    "reflection": reflecting,
     "claims": claims,
 }
 """Stages in order.  Each reads what the stages before wrote, and writes its own tables and figures."""

@@ -16,7 +16,7 @@ from hooks.capture import capture
 from hooks.direction import Direction
 from hooks.model import Model
 from hooks.rollouts import Rollouts
-from probes.latent.choices import decision_labels, decision_positions, decision_rows
+from probes.latent.choices import decision_labels, decision_mask, decision_rows
 from probes.latent.directions import direction
 from probes.latent.strategies import annotate
 from probes.latent.trial import strategy_of
@@ -48,7 +48,7 @@ def pointers(
     found = decision_rows(texts, annotate(texts, annotator, tokenizer=model.tokenizer))
     name, column = _column(decision_labels(found), label, model.name)
     sites = [f"resid_post.{layer}" for layer in layers]
-    acts = capture(model, texts, sites=sites, positions=decision_positions(texts, found))
+    acts = capture(model, texts, sites=sites, positions=decision_mask(texts, found))
     return [direction(acts, column, site=site, label=name, groups=found["problem"], seed=seed) for site in sites]
 
 

@@ -13,7 +13,7 @@ from hooks.organisms.chains import Policy, decision_probabilities
 from hooks.rollouts import Rollouts
 from hooks.twin import random_twin
 from probes.evidence import Evidence
-from probes.latent.choices import decision_labels, decision_positions
+from probes.latent.choices import decision_labels, decision_mask
 from probes.latent.choices import decision_rows as rows_of
 from probes.latent.sweep import sweep
 from probes.stats import Estimate
@@ -46,7 +46,7 @@ def decision_activations(materials: Materials) -> Mapping[str, Any]:
         materials.pair,
         texts,
         sites=SITES,
-        positions=decision_positions(texts, found),
+        positions=decision_mask(texts, found),
         store=materials.folder.root / "acts" / "decisions",
         progress=materials.tell("both models read the decisions"),
     )
@@ -130,7 +130,7 @@ def _on_rl_text(materials: Materials, chosen: Mapping[str, str]) -> dict[str, pd
         materials.pair,
         texts,
         sites=SITES,
-        positions=decision_positions(texts, found),
+        positions=decision_mask(texts, found),
         store=materials.folder.root / "acts" / "decisions_rl",
         progress=materials.tell("both models read the RL text's decisions"),
     )
@@ -141,7 +141,7 @@ def _on_rl_text(materials: Materials, chosen: Mapping[str, str]) -> dict[str, pd
 def _twin(materials: Materials, texts: Rollouts, found: pd.DataFrame) -> Mapping[str, Any]:
     """The same places in a model of the same shape that was never trained."""
     twin = random_twin(materials.pair.base, seed=materials.config.seed)
-    acts: Mapping[str, Any] = capture(twin, texts, sites=SITES, positions=decision_positions(texts, found))
+    acts: Mapping[str, Any] = capture(twin, texts, sites=SITES, positions=decision_mask(texts, found))
     return acts
 
 

@@ -62,6 +62,7 @@ def samples(materials: Materials) -> None:
     greedy = {role: materials.rollouts(f"{role}_greedy") for role in ("base", "rl")}
     found = passk(base=sampled["base"], rl=sampled["rl"], **options)
     materials.folder.table("passk", found.frame)
+    materials.folder.table("passk_accuracy", found.histogram)
     note(materials.folder, "samples", Evidence.gather(passk=found))
     solvable = found.solvable.set_index("cell")["share"].to_dict()
     materials.folder.json(
@@ -69,6 +70,8 @@ def samples(materials: Materials) -> None:
         {
             "crossing": None if found.crossing is None else _estimate(found.crossing),
             "crossing_note": found.crossing_note,
+            "base_at_the_largest_k_minus_tuned_at_1": _estimate(found.delta_se),
+            "solved_by_both_over_solved_by_either": _estimate(found.jaccard),
             "solvable": {str(cell).lower().replace(" ", "_"): share for cell, share in solvable.items()},
         },
     )

@@ -29,7 +29,7 @@ from probes.study.materials import Materials, first_samples
 from probes.study.noted import note
 from probes.training import ENGLISH, Checkpoint, Grams, Scaling, Series, TwoPhases, collapse, scaling, two_phases
 from probes.training.phrases import Corpus
-from probes.training.scaling import FEWEST
+from probes.training.windows import FEWEST
 
 PROBLEMS = 48
 """Problems that every checkpoint is asked."""

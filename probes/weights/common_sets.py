@@ -101,8 +101,8 @@ class Overlap(Result):
         size = int(f["size"].iloc[0])
         everyone, null = self.consensus.iloc[-1][["share", "null"]]
         return (
-            f"{len(self.runs)} runs, {size:,} parameters (exact counts; ranges are over {len(f)} "
-            f"pair{'s' if len(f) > 1 else ''} of runs{'' if len(f) > 1 else ', one pair'}): Jaccard "
+            f"{len(self.runs)} runs, {size:,} parameters (exact counts; "
+            f"{f'ranges are over {len(f)} pairs of runs' if len(f) > 1 else 'one pair of runs'}): Jaccard "
             f"{_range(f['jaccard'])}; by chance {_range(f['jaccard_null'])}, with the density of each tensor "
             f"{_range(f['jaccard_tensors'])}, with the sizes of weights {_range(f['jaccard_sizes'])}, with rows and "
             f"columns {_range(f['jaccard_stripes'])}; same sign {_range(f['same_sign'])} (chance 0.5), cosine of the "

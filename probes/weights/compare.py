@@ -41,10 +41,13 @@ from probes.weights.rounding import reading, rounding_norm
 from probes.weights.sources import paths_of
 from probes.weights.spectrum import Spectrum, shuffled, spectrum
 
-_SPAN = 8  # chunks that a thread takes at a time
-_AHEAD = 32  # spans that may wait for their turn in the sum
-_THREADS = min(8, (os.cpu_count() or 1) + 1)  # while one waits for the disk the others compare
+_SPAN = 4  # chunks that a thread takes at a time
+_AHEAD = (
+    8  # spans that may wait for their turn in the sum; the kernel is told of them, so that reading goes on meanwhile
+)
+_THREADS = min(8, os.cpu_count() or 1)
 
+Span = tuple[str, int, int]
 Item = TypeVar("Item")
 Found = TypeVar("Found")
 
@@ -117,7 +120,8 @@ class _Counter:
             for start in range(0, size or 1, step)
         ]
         total = Counts()
-        for (name, _, stop), part in zip(spans, in_order(self.threads, lambda span: self._span(*span, delta), spans)):
+        parts = in_order(self.threads, lambda span: self._span(*span, delta), self._told(spans))
+        for (name, _, stop), part in zip(spans, parts):
             # Sums are taken in the order of the file, so that the number of threads changes no digit.
             total += part
             if stop == sizes[name]:
@@ -125,6 +129,13 @@ class _Counter:
                     raise ValueError(f"{name} holds values that are not finite in one checkpoint; repair it first.")
                 yield name, total
                 total = Counts()
+
+    def _told(self, spans: Iterable[Span]) -> Iterator[Span]:
+        """The spans, each announced to the kernel as its turn to wait comes."""
+        for span in spans:
+            self.base.announce(*span)
+            self.rl.announce(*span)
+            yield span
 
     def _span(self, name: str, begin: int, end: int, delta: Tensor | None) -> Counts:
         if not hasattr(self.own, "room"):

@@ -19,10 +19,9 @@ from torch import Tensor
 
 TOLERANCE = 1e-5
 ETA = 1e-3
-CHUNK = 1 << 17
-"""Entries compared at a time: all that is made of them stays in the processor's cache."""
+CHUNK = 1 << 19
+"""Entries compared at a time: what is made of them stays in the processor's cache, and calls cost little beside it."""
 _SAME_SIGN = 32767  # a difference of bit patterns that reaches this crosses zero or the sign
-_SERIAL = 1 << 15  # torch copies more entries than this on several threads, and here every thread has its own chunk
 _ROW = 1 << 12  # entries of one dot product: short enough for one thread, and sums of sums round less
 
 
@@ -71,12 +70,12 @@ class Room:
 
     def __init__(self, entries: int = CHUNK) -> None:
         self.entries = entries
-        self.base = torch.empty(entries)
-        self.moved = torch.empty(entries)
+        self.base = np.empty(entries, dtype=np.float32)
+        self.moved = np.empty(entries, dtype=np.float32)
         self.steps = np.empty(entries, dtype=np.int16)
         self.chosen = np.empty(entries, dtype=bool)
         # Two tensors of up to eight bytes an entry, as they come from the files.
-        self.read = tuple(bytearray(8 * entries) for _ in range(2))
+        self.read = tuple(np.empty(8 * entries, dtype=np.uint8).data for _ in range(2))
 
 
 def count(
@@ -120,22 +119,22 @@ def count(
 
 
 def _bits(one: Tensor, other: Tensor, tolerance: float, room: Room) -> Counts:
-    # NumPy compares and counts short integers several times faster than torch does.
+    # NumPy compares and counts short integers several times faster than torch does, and each call on one thread.
     size = one.numel()
-    one, other = one.flatten(), other.flatten()
-    base, steps = _widen(one, room.base), room.steps[:size]
+    first, second = (part.flatten().view(torch.int16).numpy() for part in (one, other))
+    base, steps = _widen(first, room.base), room.steps[:size]
     base_squares = _squares(base)
-    binades = _squares(_powers(base, room.moved[:size].numpy()))
-    np.subtract(other.view(torch.int16).numpy(), one.view(torch.int16).numpy(), out=steps)
+    binades = _squares(_powers(base, room.moved[:size]))
+    np.subtract(second, first, out=steps)
     np.abs(steps, out=steps)
     # The size of -32768 is itself in 16 bits; without a sign it is 32768.
     furthest = int(steps.view(np.uint16).max())
     if furthest == 0:
         return Counts(size, size, size, size, size, base_squares=base_squares, binades=binades)
     if furthest >= _SAME_SIGN:
-        steps[:] = np.abs(_steps(one, other))
+        steps[:] = (_ordered(other) - _ordered(one)).flatten().abs().numpy()
     exact = size - int(np.count_nonzero(steps))
-    moved, chosen = _widen(other, room.moved), room.chosen[:size]
+    moved, chosen = _widen(second, room.moved), room.chosen[:size]
     np.subtract(moved, base, out=moved)
     np.abs(moved, out=moved)
     return Counts(
@@ -152,12 +151,18 @@ def _bits(one: Tensor, other: Tensor, tolerance: float, room: Room) -> Counts:
     )
 
 
-def _widen(values: Tensor, room: Tensor) -> Float32[np.ndarray, " entry"]:
-    """Bfloat16 values as float32 in a buffer."""
-    wide = room[: values.numel()]
-    for start in range(0, values.numel(), _SERIAL):
-        wide[start : start + _SERIAL].copy_(values[start : start + _SERIAL])
-    return wide.numpy()
+def _widen(bits: Int16[np.ndarray, " entry"], room: Float32[np.ndarray, " buffer"]) -> Float32[np.ndarray, " entry"]:
+    """Bfloat16 values as float32 in a buffer, first those at even places, then those at odd ones (little endian).
+
+    Two shifts of whole words are several times faster than a conversion, and the order does not matter to a sum.
+    """
+    wide, half = room[: len(bits)], len(bits) // 2
+    words, out = bits[: 2 * half].view(np.uint32), wide.view(np.uint32)
+    np.left_shift(words, np.uint32(16), out=out[:half])
+    np.bitwise_and(words, np.uint32(0xFFFF0000), out=out[half : 2 * half])
+    if len(bits) % 2:
+        out[-1] = np.uint32(bits.view(np.uint16)[-1]) << np.uint32(16)
+    return wide
 
 
 def _squares(values: Float32[np.ndarray, " entry"]) -> float:
@@ -177,10 +182,6 @@ def _powers(
 
 def _number(chosen: Tensor) -> int:
     return int(torch.count_nonzero(chosen))
-
-
-def _steps(one: Tensor, other: Tensor) -> Int16[np.ndarray, " entry"]:
-    return (_ordered(other) - _ordered(one)).numpy()
 
 
 def _ordered(values: Tensor) -> Tensor:

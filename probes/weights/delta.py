@@ -105,11 +105,14 @@ class Delta(Result):
         ]
         if not np.isnan(t["rank_share"]):
             null = t["rank_share_null"]
-            beside = f" (entries shuffled: {null:.1%})" if not np.isnan(null) else ""
+            known = not np.isnan(null)
+            beside, stable, energy = (
+                (f" (entries shuffled: {null:.1%})", f", shuffled {t['stable_rank_null']:.3g}",
+                 f", shuffled {t['energy_top_null']:.1%}") if known else ("", "", "")
+            )  # fmt: skip
             lines.append(
-                f"numerical rank {t['rank_share']:.1%} of full{beside}; stable rank {t['stable_rank']:.3g}, "
-                f"shuffled {t['stable_rank_null']:.3g}; energy in the top 1 % of directions {t['energy_top']:.1%}, "
-                f"shuffled {t['energy_top_null']:.1%}"
+                f"numerical rank {t['rank_share']:.1%} of full{beside}; stable rank {t['stable_rank']:.3g}"
+                f"{stable}; energy in the top 1 % of directions {t['energy_top']:.1%}{energy}"
             )
         lines += [
             f"{what}: {', '.join(names[:4])}{' …' if len(names) > 4 else ''}" for what, names in self.notes.items()

@@ -157,7 +157,7 @@ class Checkpoint:
         own = (max(0, end - begin), *shape[1:]) if self.tensors[name].shape else (1,)
         return self.entries(name, begin * width, max(begin, end) * width).reshape(own)
 
-    def entries(self, name: str, start: int, stop: int, room: bytearray | None = None) -> Tensor:
+    def entries(self, name: str, start: int, stop: int, room: memoryview | None = None) -> Tensor:
         """Entries ``start`` to ``stop`` of a tensor in the order of the file, flat, in its stored type.
 
         With ``room``, a buffer that is long enough, they lie in it until it is used again.
@@ -169,11 +169,19 @@ class Checkpoint:
         dtype = _FLOATS[stored.dtype]
         if stop <= start:
             return torch.empty(0, dtype=dtype)
-        room = bytearray((stop - start) * dtype.itemsize) if room is None else room
-        data = memoryview(room)[: (stop - start) * dtype.itemsize]
+        room = memoryview(bytearray((stop - start) * dtype.itemsize)) if room is None else room
+        data = room[: (stop - start) * dtype.itemsize]
         if os.preadv(self._file(stored.file), [data], stored.offset + start * dtype.itemsize) != len(data):
             raise ValueError(f"{stored.file} ends inside {stored.name}; download it again.")
         return torch.frombuffer(room, dtype=dtype, count=stop - start)
+
+    def announce(self, name: str, start: int, stop: int) -> None:
+        """Tell the kernel, where it listens, that these entries will be read soon, so that it reads while we count."""
+        stored = self.tensors[name]
+        width = _FLOATS[stored.dtype].itemsize
+        if hasattr(os, "posix_fadvise"):
+            place = (stored.offset + start * width, (stop - start) * width)
+            os.posix_fadvise(self._file(stored.file), *place, os.POSIX_FADV_WILLNEED)
 
     def _file(self, file: Path) -> int:
         with self._lock:

@@ -60,9 +60,9 @@ class Geometry(Result):
         return (
             f"{len(self.frame)} matrices (one run, exact): {t['overlap']:.1%} of the changed entries are principal "
             f"weights (random places {t['overlap_null']:.1%}, by the sizes of weights {t['overlap_sizes']:.1%}); "
-            f"singular values drift by {t['drift']:.3g} of their norm (random update {t['drift_null']:.3g}); largest "
-            f"principal angle of the top-k subspaces {t['angle_left']:.3g} degrees left, {t['angle_right']:.3g} right "
-            f"(random update {t['angle_left_null']:.3g}, {t['angle_right_null']:.3g})"
+            f"singular values drift by {t['drift']:.3g} of their norm{_beside(t['drift_null'])}; largest principal "
+            f"angle of the top-k subspaces {t['angle_left']:.3g} degrees left{_beside(t['angle_left_null'])}, "
+            f"{t['angle_right']:.3g} right{_beside(t['angle_right_null'])}"
         )
 
     def plot(self) -> go.Figure:
@@ -84,6 +84,10 @@ class Geometry(Result):
         figure.update_xaxes(showticklabels=False, title_text="matrix, in the order of the network")
         figure.update_layout(template="plotly_white", title="Where the update lies", height=440)
         return figure
+
+
+def _beside(null: float) -> str:
+    return "" if np.isnan(null) else f" (random update {null:.3g})"
 
 
 def _summary(part: pd.DataFrame) -> dict[str, float]:

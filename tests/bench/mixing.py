@@ -1,10 +1,14 @@
 """What does a second author cost?  ``python -m tests.bench.mixing`` times mixed decoding against the primary alone.
 
-Time a token of two equal models, batch 8, greedy, with every text of one length (an end-of-sequence token is a token
-like any other here), against :func:`hooks.generate.generate` and Hugging Face's ``generate``; against both models in
-full at every step; and the peak of memory against two models with their caches.  On a CPU one number limits all others
-and is reported with them: what a read of k tokens a row costs in decoding steps.  Where arithmetic and not memory is
-the limit, a token read by the second model costs its share of arithmetic whatever is drafted.
+Time a token of two equal models, eight texts at a time, greedy, with every text of one length (an end-of-sequence token
+is a token like any other here), against :func:`hooks.generate.generate` and Hugging Face's ``generate``; against both
+models in full at every step; and the peak of memory against two models with their caches.  The ratio is that of whole
+runs, prompts (which two models must read) included; beside it stand the ratio without the prompts, and that of eight
+texts alone, whose end is the end of the slowest.
+
+On a CPU one number limits all others and is reported with them: what a read of k tokens a row costs in decoding steps.
+Where arithmetic and not memory is the limit, a token read by the second model costs its share of arithmetic whatever is
+drafted.  ``floor`` is the least that the formula of :mod:`hooks.pace` allows at that cost and the measured rates.
 """
 
 from __future__ import annotations
@@ -34,6 +38,7 @@ from hooks.gate import Gate
 from hooks.generate import generate
 from hooks.mix import mix
 from hooks.model import Model
+from hooks.pace import LONGEST, cost, cost_of_waiting
 from hooks.padding import pad_left
 from hooks.pair import Pair
 from tests.bench.results import entry, machine, medians, record
@@ -57,6 +62,8 @@ class Case:
     runs: int
     d_vocab: int = 49152
     perturb: float = 0.002
+    waves: int = 4
+    """Texts for each of the eight seats."""
 
     @cached_property
     def pair(self) -> Pair:
@@ -73,27 +80,34 @@ class Case:
 
     @cached_property
     def prompts(self) -> list[Any]:
-        """Eight problems."""
+        """Some problems for each seat."""
+        n = BATCH * self.waves
         if self.name == "organism":
             from probes import tasks
 
-            return list(tasks.load("organism:latent", n=BATCH))
-        texts = [f"{at} answer {7 * at + 11} + {at * at} then wait {3 * at} = " * 2 for at in range(BATCH)]
+            return list(tasks.load("organism:latent", n=n))
+        texts = [f"{at} answer {7 * at + 11} + {at * at} then wait {3 * at} = " * 2 for at in range(n)]
         return [SimpleNamespace(id=str(at), prompt=text) for at, text in enumerate(texts)]
 
-    def mixed(self, gate: Gate, *, draft: int | str = "auto", tokens: int | None = None) -> Any:
+    def mixed(self, gate: Gate, *, draft: int | str = "auto", waves: int | None = None) -> Any:
         """Write with both."""
-        return mix(self.pair, self.prompts, gate=gate, draft=draft, max_new_tokens=tokens or self.tokens)
+        asked = self.prompts[: BATCH * (waves or self.waves)]
+        return mix(self.pair, asked, gate=gate, draft=draft, max_new_tokens=self.tokens, batch_size=BATCH)
 
-    def alone(self) -> Any:
+    def alone(self, *, tokens: int | None = None, waves: int | None = None) -> Any:
         """Write with the primary."""
-        return generate(self.pair.base, self.prompts, max_new_tokens=self.tokens)
+        asked = self.prompts[: BATCH * (waves or self.waves)]
+        return generate(self.pair.base, asked, max_new_tokens=tokens or self.tokens, batch_size=BATCH)
+
+    def foreign(self) -> None:
+        """Write with Hugging Face, batch by batch."""
+        for start in range(0, len(self.prompts), BATCH):
+            self._foreign(self.prompts[start : start + BATCH])
 
     @torch.no_grad()
-    def foreign(self) -> Any:
-        """Write with Hugging Face."""
+    def _foreign(self, asked: list[Any]) -> Any:
         model = self.pair.base
-        batch = pad_left(model.encode([one.prompt for one in self.prompts]), pad_id=0, device=model.device)
+        batch = pad_left(model.encode([one.prompt for one in asked]), pad_id=0, device=model.device)
         settings = deepcopy(model.net.generation_config)
         # An id that no model writes: None would be filled in again from the model's own settings.
         settings.eos_token_id, settings.pad_token_id = model.d_vocab, 0
@@ -122,11 +136,15 @@ class Case:
         return [row[length:] for row, length in zip(rows, lengths, strict=True)]
 
 
-FULL = {"organism": Case("organism", 128, 7), "llama": Case("llama", 64, 2), "reference": Case("organism", 256, 5)}
+FULL = {
+    "organism": Case("organism", 128, 3),
+    "llama": Case("llama", 40, 2, waves=1),
+    "reference": Case("organism", 256, 3, waves=1),
+}
 TINY = {
-    "organism": Case("organism", 16, 1),
-    "llama": Case("llama", 4, 1, d_vocab=512),
-    "reference": Case("organism", 16, 1),
+    "organism": Case("organism", 16, 1, waves=2),
+    "llama": Case("llama", 4, 1, d_vocab=512, waves=1),
+    "reference": Case("organism", 16, 1, waves=1),
 }
 
 
@@ -197,26 +215,50 @@ def read_costs(case: Case, lengths: tuple[int, ...] = (1, 4, 8, 16)) -> dict[str
     return {k: round(own["median"] / times["1"]["median"], 2) for k, own in times.items()}
 
 
+def floor(kind: str, found: dict[str, float], costs: dict[str, float]) -> float:
+    """Steps a token that no length of draft and no patience goes below, prompts and slowest rows left out."""
+    lengths, steps = np.array([float(k) for k in costs]), np.array(list(costs.values()))
+    slope, level = np.polyfit(lengths, steps, 1)
+    if kind == "js":
+        return float(min(cost(k, found["replaced"], level + slope * k) for k in range(1, LONGEST + 1)))
+    vain = found["replaced"] / found["open"]
+    return float(slope + min(cost_of_waiting(m, BATCH, found["open"], vain, level) for m in range(1, BATCH + 1)))
+
+
 def bench_rates(case: Case, kind: str, drafts: tuple[int | str, ...]) -> dict[str, Any]:
     """Mixed decoding under one kind of gate at 4 and 10 per cent."""
     found = {rate: routed(case, kind, rate) for rate in GOALS[kind]}
-    arms: dict[str, Callable[[], object]] = {"generate": case.alone, "hf.generate": case.foreign}
+    arms: dict[str, Callable[[], object]] = {
+        "generate": case.alone, "prompts": lambda: case.alone(tokens=1),
+    }  # fmt: skip
+    if case.waves > 1:
+        arms |= {"hf.generate": case.foreign, "eight": lambda: case.alone(waves=1)}
     for rate, gate in found.items():
+        if case.waves > 1:
+            arms[f"{rate} eight"] = lambda gate=gate: case.mixed(gate, waves=1)
         for draft in drafts:
             arms[f"{rate} {draft}"] = lambda gate=gate, draft=draft: case.mixed(gate, draft=draft)
     times = medians(arms, runs=case.runs)
+    took = {name: own["median"] for name, own in times.items()}
     costs, out = read_costs(case), {}
     for rate, gate in found.items():
         with counting(case.pair) as counts:
-            frame = case.mixed(gate).frame
-        against = {str(d): round(times[f"{rate} {d}"]["median"] / times["generate"]["median"], 3) for d in drafts}
+            rates = accepted(case.mixed(gate).frame)
+        against = {str(d): round(took[f"{rate} {d}"] / took["generate"], 3) for d in drafts}
         ratio, goal = against["auto"], GOALS[kind][rate]
-        out[f"time a token, {kind} gate at {rate:.0%} / primary alone, {case.name}"] = entry(
-            f"<= {goal}", ratio, reached=ratio <= goal, **accepted(frame), drafts=against, forwards=dict(counts),
-            against_hf=round(times[f"{rate} auto"]["median"] / times["hf.generate"]["median"], 3),
-            steps_of_a_read=costs, seconds={name: times[name] for name in ("generate", "hf.generate", f"{rate} auto")},
-            tokens=case.tokens, batch=BATCH, threshold=gate.threshold,
+        bare = (took[f"{rate} auto"] - 2 * took["prompts"]) / (took["generate"] - took["prompts"])
+        title = f"time a token, {kind} gate at {rate:.0%} / primary alone, {case.name}"
+        out[title] = entry(
+            f"<= {goal}", ratio, reached=ratio <= goal, **rates, drafts=against, forwards=dict(counts),
+            without_prompts=round(bare, 3), floor=round(floor(kind, rates, costs), 3), steps_of_a_read=costs,
+            seconds={name: times[name] for name in ("generate", "prompts", f"{rate} auto")},
+            tokens=case.tokens, texts=BATCH * case.waves, batch=BATCH, threshold=gate.threshold,
         )  # fmt: skip
+        if case.waves > 1:
+            out[title] |= {
+                "eight_texts": round(took[f"{rate} eight"] / took["eight"], 3),
+                "against_hf": round(took[f"{rate} auto"] / took["hf.generate"], 3),
+            }
     return out
 
 

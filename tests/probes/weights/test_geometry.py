@@ -145,7 +145,9 @@ def test_every_matrix_of_two_checkpoints(tmp_path):
     assert "one run" in str(found)
     assert len(found.plot().data) == 5
     assert len(found.by("layer")) == 2
-    assert len(geometry(*roots, kinds=("embedding",), null=False).frame) == 1
+    bare = geometry(*roots, kinds=("embedding",), null=False)
+    assert len(bare.frame) == 1
+    assert "nan" not in bare.headline()
 
 
 def test_nothing_moved_and_refusals(tmp_path):

@@ -351,6 +351,7 @@ def test_reading_by_rows_and_result_shows(tmp_path):
     assert seen[-1] == (len(base), len(base))
     assert "one run" in str(delta)
     assert len(delta.plot().data) == 3
+    assert "nan" not in compare(folder, tmp_path / "rl", null=False).headline()
     assert delta.manifest["tolerance"] == 1e-5
 
 
