@@ -27,6 +27,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from hooks.ahead import Ahead
 from hooks.gate import Sight
 from hooks.generate import Ending
 from hooks.judge import FACTS, Facts
@@ -77,7 +78,9 @@ class _Duet:
         self._sorted = {"sort": -1} if isinstance(setting.steering, Shift) else {}
         self.ledger = Ledger(len(self.seats.live), setting.max_new_tokens, also=self._sorted)
         self.reads_all = self.judge.gate.needs == "both"
-        self._seat_readers([rows[at] for at in self.seats.live])
+        self._seat_readers([rows[at] for at in self.seats.live.tolist()])
+        unsteered = self.reads_all and self.other is not None and self.other.steering is None
+        self._ahead = [Ahead(reader) for reader in (self.primary, self.other if unsteered else None) if reader]
         self._eos = np.array(setting.primary.eos_ids, dtype=np.int64)
         second = setting.other if self.judge.asks_other else setting.primary
         self._second_eos = np.array(second.eos_ids, dtype=np.int64)
@@ -311,13 +314,14 @@ class _Duet:
         seats = self.seats
         at, like = seats.seat(free)
         self.ledger.clear(at)
-        index = [seats.rows[row].index for row in seats.live[at]]
+        index = [seats.rows[row].index for row in seats.live[at].tolist()]
         for reader in (self.primary, self.other, self.steered):
             if reader is not None:
                 reader.seat(at, like, index, n_prompt=seats.n_prompt[at], limits=seats.limits[at])
-        # All but the last token: that one is read with everybody's next.
-        self.primary.catch_up(seats.text, seats.n_prompt[at] - 1, at)
+        for ahead in self._ahead:
+            ahead.give(seats, at[like < 0])
         if self.other is not None and self.reads_all:
+            # All but the last token: that one is read with everybody's next.
             self.other.catch_up(seats.text, seats.n_prompt[at] - 1, at)
         return len(at)
 

@@ -127,7 +127,13 @@ class Reader:
         """Read some rows up to a length, those of them that lack anything, and say nothing."""
         lacks = self.held[rows] < upto
         if lacks.any():
-            self._forward(text, upto[lacks], rows[lacks])
+            asked = None if lacks.sum() == len(self.held) else rows[lacks]
+            self._forward(text, upto[lacks], asked)
+
+    def take_over(self, at: Lengths, other: Reader, source: Lengths) -> None:
+        """Hold in the rows ``at`` what another reader of the same model has read in its rows ``source``."""
+        self.held[at] = other.held[source]
+        self.slots.copy(source, at, int(self.held[at].max()), of=other.slots)
 
     def keep(self, stay: Int[np.ndarray, " stay"], there: Int[Tensor, " stay"]) -> None:
         """Drop every row but these; ``there`` is ``stay`` on the device."""

@@ -32,7 +32,7 @@ class Seats:
         """Which row sits in each seat."""
         self.begun = len(self.live)
         """Rows that have been given a seat so far."""
-        self.n_prompt = np.array([len(rows[at].ids) for at in self.live])
+        self.n_prompt = np.array([len(rows[at].ids) for at in self.live.tolist()])
         self.length = self.n_prompt.copy()
         """Tokens of each text so far, its prompt included."""
         self.ended = np.zeros(len(self.live), dtype=bool)
@@ -58,6 +58,10 @@ class Seats:
     def anyone_waits(self) -> bool:
         """Whether a row has no seat yet."""
         return self.begun < len(self.rows)
+
+    def prompt(self, seat: int) -> tuple[int, ...]:
+        """The prompt of the text in one seat."""
+        return self.rows[self.live[seat]].ids
 
     def numbers(self, name: str, k: int, start: int = 0) -> Float[Tensor, "seat draft"] | None:
         """The random numbers of k tokens, ``start`` from now; behind the last token any number will do."""
@@ -95,7 +99,7 @@ class Seats:
 
     def _write_prompts(self, at: Int[np.ndarray, "new"]) -> None:
         for seat in at.tolist():
-            ids = self.rows[self.live[seat]].ids
+            ids = self.prompt(seat)
             self.text[seat, : len(ids)] = torch.tensor(ids, device=self.device)
 
     def _numbers_of(self, draw: Callable[[str, int], np.ndarray], rows: Int[np.ndarray, "new"]) -> Tensor:

@@ -100,12 +100,15 @@ class Slots:
         for layer, (keys, values) in self._layers.items():
             self._layers[layer] = (keys.index_select(0, stay), values.index_select(0, stay))
 
-    def copy(self, source: Int[np.ndarray, "some"], to: Int[np.ndarray, "some"], width: int) -> None:
-        """Give rows ``to`` the first ``width`` keys of rows ``source``; a row may stand in both."""
-        for pair in self._layers.values():
-            for store in pair:
+    def copy(
+        self, source: Int[np.ndarray, "some"], to: Int[np.ndarray, "some"], width: int, *, of: Slots | None = None
+    ) -> None:
+        """Give rows ``to`` the first ``width`` keys of rows ``source``, its own (one may stand in both) or another's."""
+        self._reserve(width)
+        for layer, pair in (of or self)._layers.items():
+            for store, given in zip(self._layers[layer], pair, strict=True):
                 # The right side is a copy of its own before anything is written.
-                store[to, :, :width] = store[source, :, :width]
+                store[to, :, :width] = given[source, :, :width]
 
     def _put(self, store: Tensor, new: Tensor, aim: Aim) -> Tensor:
         store.flatten(0, 2).index_copy_(0, aim.flat(store.shape[1], store.shape[2]), new.flatten(0, 2))

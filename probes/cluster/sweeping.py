@@ -27,7 +27,7 @@ from probes.cluster.kept import Kept
 from probes.cluster.labelled import decided, read_labels, same_texts, strategy_labels
 from probes.cluster.pairs import PairName
 from probes.cluster.writing import Sampling, write_rollouts
-from probes.latent.choices import decision_positions
+from probes.latent.choices import decision_mask
 from probes.latent.sweep import Runner, Sweep, sweep
 from probes.results import manifest
 
@@ -156,7 +156,7 @@ def _from_pair(job: SweepJob, bar: Bar, runner: Runner) -> Material:
     found, positions = None, Positions.parse(job.positions)
     if job.labels is None:
         found = decided(texts, annotator=job.annotator, tokenizer=_tokenizer(job.pair.base_name))
-        positions = decision_positions(texts, found)
+        positions = decision_mask(texts, found)
     request = Request(job.pair, texts, job.out / "acts", sites=job.sites, positions=positions)
     if job.shard_tokens is not None:
         request = replace(request, shard_tokens=job.shard_tokens)

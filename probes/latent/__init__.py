@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from probes.latent.choices import decision_labels as decision_labels
-    from probes.latent.choices import decision_positions as decision_positions
+    from probes.latent.choices import decision_mask as decision_mask
     from probes.latent.choices import decision_rows as decision_rows
     from probes.latent.directions import direction as direction
     from probes.latent.dose import dose_response as dose_response
@@ -41,7 +41,7 @@ _HOMES = {
     "Taxonomy": "taxonomy",
     "annotate": "strategies",
     "decision_labels": "choices",
-    "decision_positions": "choices",
+    "decision_mask": "choices",
     "decision_rows": "choices",
     "decisions": "spans",
     "direction": "directions",

@@ -47,7 +47,7 @@ def _keys(frame: pd.DataFrame) -> list[tuple[object, ...]]:
     return list(zip(*(frame[name] for name in KEY), strict=True))
 
 
-def decision_positions(texts: Rollouts, found: pd.DataFrame) -> Positions:
+def decision_mask(texts: Rollouts, found: pd.DataFrame) -> Positions:
     """The decisions of :func:`decision_rows` as positions of a capture: one activation a decision, in its order."""
     chosen = [[False] * len(ids) for ids, _ in texts.sequences()]
     for row, position in zip(found["row"], found["position"], strict=True):

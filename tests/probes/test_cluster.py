@@ -320,7 +320,10 @@ def test_a_node_that_is_lost_costs_a_sweep_its_tasks_only(
     )  # fmt: skip
     killer.join(60)
     assert not killer.is_alive()
-    assert name not in {one["NodeID"] for one in ray.nodes() if one["Alive"]}
+    end = time.monotonic() + 60
+    while name in (alive := {one["NodeID"] for one in ray.nodes() if one["Alive"]}) and time.monotonic() < end:
+        time.sleep(0.2)
+    assert alive == before
     # What was lost there was done elsewhere, and the result is that of this machine.
     lost = {path.name.removeprefix("lost-") for path in tmp_path.glob("lost-*")}
     assert lost

@@ -15,6 +15,7 @@ from hooks.rollouts import Rollouts
 from hooks.sites import Site
 from probes.latent import steering
 from probes.latent.beyond_random import beyond_random, over_random
+from probes.latent.damage import Reading
 from probes.latent.preexistence import preexistence
 from probes.latent.sweep import sweep
 from probes.latent.transfer import transfer
@@ -141,19 +142,29 @@ def test_a_random_vector_is_not_beyond_random_though_it_was_the_best_of_several(
         assert alarms(found[:, 1]) > MOST_ALARMS
 
 
+def untouched(frame: pd.DataFrame) -> Rollouts:
+    """Rollouts of a table that is in order already: thousands are made here."""
+    out = object.__new__(Rollouts)
+    object.__setattr__(out, "frame", frame)
+    return out
+
+
+def unread(count: int, rows: int) -> Reading:
+    return Reading(np.zeros((count, rows)), np.zeros((count, rows)), np.ones(count, dtype=np.int64))
+
+
 class Drawn(Trial):
     """A trial whose texts are drawn: a vector's effect is its first coordinate, whatever the model would write."""
 
     def run_rows(self, problems: Sequence[Problem], rows: Sequence[tuple[Direction, float]]) -> list[Rollouts]:
-        table = pd.DataFrame({"problem": [one.id for one in problems], "sample": 0})
-        written = texts(table, prompt=[1], ids=[[1]] * len(problems)).frame
+        written = pd.DataFrame({"problem": [one.id for one in problems]})
         ease = stream(self.seed, "ease").standard_normal(2 * len(problems))[[int(one.id[1:]) for one in problems]]
         out = []
         for one, dose in rows:
             effect = float(one.vector[0] / one.vector.norm()) * 3.0 - 1.0
-            draws = stream(self.seed, problems[0].id, repr(one.vector.tolist()), dose).random((2, len(problems)))
+            draws = stream(self.seed, problems[0].id, repr((one.vector.tolist(), dose))).random((2, len(problems)))
             solved, used = draws < 1 / (1 + np.exp(-effect - ease))
-            out.append(Rollouts(written.assign(correct=solved, text=np.where(used, "yes", "no"))))
+            out.append(untouched(written.assign(correct=solved, text=np.where(used, "yes", "no"))))
         return out
 
     def uses(self, texts: Rollouts, label: str) -> np.ndarray:
@@ -166,13 +177,14 @@ def test_steering_by_vectors_that_mean_nothing_is_silent(
 ) -> None:
     pair = Pair.load(*map(str, llama_pair_dirs))
     monkeypatch.setattr(steering, "Trial", Drawn)
+    monkeypatch.setattr(steering, "read_rows", lambda _, texts, rows, __: unread(len(texts), len(rows)))
     problems = [Problem(id=f"p{at}", prompt="1+1=", answer="2", kind="math") for at in range(40)]
     table = pd.DataFrame({"problem": [one.id for one in problems], "sample": 0})
     plain = texts(table, prompt=[1], ids=[[1]] * 40).frame
     found = []
     for number in range(SETS):
         solved = stream(number, "solved").random((2, 40)) < 0.4
-        base, rl = (Rollouts(plain.assign(correct=own)) for own in solved)
+        base, rl = (untouched(plain.assign(correct=own)) for own in solved)
         vectors = torch.from_numpy(stream(number, "candidates").standard_normal((4, pair.base.d_model))).float()
         candidates = [
             Direction(one, Site("resid_post", 1), label=f"kind {at}", typical_norm=5.0)
