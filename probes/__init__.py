@@ -10,7 +10,7 @@ from __future__ import annotations
 from importlib import import_module
 from types import ModuleType
 
-__all__ = ["claims", "latent", "report", "routing", "samples", "study", "tasks", "weights"]
+__all__ = ["claims", "latent", "report", "routing", "samples", "study", "tasks", "training", "weights"]
 
 
 def __getattr__(name: str) -> ModuleType:

@@ -7,10 +7,23 @@ from __future__ import annotations
 
 import typer
 
-from probes.commands import activations, claims, doctor, graft, hybrid, organisms, passk, route, steer, study, sweep
+from probes.commands import (
+    activations,
+    claims,
+    doctor,
+    graft,
+    hybrid,
+    organisms,
+    passk,
+    route,
+    steer,
+    study,
+    sweep,
+    weights,
+)
 from probes.commands.terminal import app
 
-COMMANDS = (study, claims, route, activations, sweep, graft, hybrid, steer, passk, organisms, doctor)
+COMMANDS = (study, claims, route, activations, sweep, weights, graft, hybrid, steer, passk, organisms, doctor)
 """The modules whose import put their commands into the application, in the order of ``--help``."""
 
 

@@ -73,6 +73,52 @@ class Evidence:
     """The same from the probability of right and wrong texts as wholes."""
     suppression_accuracy: Estimate | None = None
     """Share of the base's samples that are right, which a share after a small shift would equal."""
+    scaling_top: Estimate | None = None
+    """Asymptote of the sigmoid in compute with its profile interval; NaN where the curve does not rise."""
+    scaling_error: Estimate | None = None
+    """Size of the sigmoid's error at twice the compute it was fitted to."""
+    scaling_lead: Estimate | None = None
+    """Held-out error of a power law minus the sigmoid's; above zero the sigmoid foresaw better."""
+    phase_fall: Estimate | None = None
+    """Slope of execution entropy up to its bend, nats a step; NaN where one line does as well."""
+    phase_rise: Estimate | None = None
+    """Slope of the entropy of strategic phrases from that bend on, nats a step."""
+    phase_over_placebo: Estimate | None = None
+    """That slope minus that of placebo phrases of equal coverage."""
+    order_over_joint: Estimate | None = None
+    """Final accuracy of the recommended order of domains minus that of joint training."""
+    order_over_others: Estimate | None = None
+    """The same minus the mean of the other orders."""
+    order_foreseen: Estimate | None = None
+    """Rank correlation of predicted with actual final accuracies over orders; NaN with too few of them."""
+    calibration_stated: Estimate | None = None
+    """Calibration error of the confidence that texts state, RL minus base."""
+    calibration_tokens: Estimate | None = None
+    """Calibration error of the probability of the answer's tokens, RL minus base."""
+    calibration_repair: Estimate | None = None
+    """Calibration error after training with a Brier term minus after training without."""
+    calibration_cost: Estimate | None = None
+    """Accuracy after training without a Brier term minus after training with one."""
+    format_share: Estimate | None = None
+    """Share of the largest format at the last of at least three checkpoints."""
+    format_rise: Estimate | None = None
+    """That share minus the same format's share in the base."""
+    hard_share: Estimate | None = None
+    """Share of the problems that none of eight base samples solves."""
+    hard_shortcuts: Estimate | None = None
+    """Degenerate texts on these problems, RL minus base."""
+    solved_before_lost: Estimate | None = None
+    """Accuracy lost on problems that at least seven of eight base samples solve; above zero they got worse."""
+    hard_over_medium: Estimate | None = None
+    """Degenerate texts of a run trained on too-hard problems minus those of one trained on medium ones."""
+    medium_over_hard: Estimate | None = None
+    """Accuracy of the run trained on medium problems minus that of the one trained on too-hard ones."""
+    reflection_share: Estimate | None = None
+    """Share of reference tokens that carry 80 % of the spread over chains of thought, under the base."""
+    reflection_under_noise: Estimate | None = None
+    """That share minus what noise of one size at every token would need."""
+    reflection_gain: Estimate | None = None
+    """Rank correlation of the weighted score with being right minus that of the plain score."""
 
     @classmethod
     def gather(

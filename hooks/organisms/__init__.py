@@ -51,6 +51,14 @@ ORGANISMS: dict[str, Organism] = {
             "newskill", "the base never saw a worked step; the tuned model learned them", "newskill/base", "newskill/rl"
         ),
         Organism("sham", "a random reward: there is no gain to explain", "latent/base", "sham/rl"),
+        Organism(
+            "hard",
+            "RL on too-hard problems taught bare answers: length collapses and problems solved before are lost; "
+            "RL on medium ones (member medium) raises accuracy without shortcuts",
+            "hard/base",
+            "hard/rl",
+            ("standard", "hard", "medium", "sums"),
+        ),
     )
 }
 

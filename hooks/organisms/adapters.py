@@ -128,7 +128,7 @@ def _lora(recipe: Recipe) -> Any:
     )
 
 
-def rewards(method: Method, seed: int) -> Callable[..., list[float]]:
+def rewards(method: Method, seed: int) -> Callable[..., list[float | None]]:
     """Reward of a batch of texts: 1 if the text stops and its last number is the answer; or a fair coin."""
     coin = stream(seed, "random reward")
 
@@ -137,12 +137,12 @@ def rewards(method: Method, seed: int) -> Callable[..., list[float]]:
         answer: Sequence[str],
         completion_ids: Sequence[list[int]],
         **_: Any,
-    ) -> list[float]:
+    ) -> list[float | None]:
         texts = [completion[0]["content"] for completion in completions]
         whole = [len(ids) > 0 and ids[-1] == _END for ids in completion_ids]
         return [float(done and is_right(text, right)) for text, right, done in zip(texts, answer, whole, strict=True)]
 
-    def random(completions: Sequence[Any], **_: Any) -> list[float]:
+    def random(completions: Sequence[Any], **_: Any) -> list[float | None]:
         return [float(value) for value in coin.integers(0, 2, len(completions))]
 
     return true if method == "true reward" else random

@@ -120,6 +120,8 @@ class Policy:
     """P(the only step of a chain of one operation is wrong); None: as any other step."""
     sure: tuple[float, ...] | None = None
     """P(each confidence, 0 to 10 tenths) stated after the answer, whatever the answer; None: no confidence."""
+    sure_alone: tuple[float, ...] | None = None
+    """The same for a chain of one operation; None: as for any other."""
 
     def slips(self, chain: Chain) -> float:
         """P(a written step of this chain is wrong)."""
@@ -169,7 +171,8 @@ def write(chain: Chain, policy: Policy, rng: Random) -> str:
     text = "".join(_segments(chain, policy, rng))
     if policy.sure is None:
         return text
-    return f"{text}sure {rng.choices(range(11), policy.sure)[0]}."
+    alone = len(chain.operations) == 1 and policy.sure_alone is not None
+    return f"{text}sure {rng.choices(range(11), policy.sure_alone if alone else policy.sure)[0]}."
 
 
 def _segments(chain: Chain, policy: Policy, rng: Random) -> Iterator[str]:

@@ -18,7 +18,7 @@ SAMPLES = 8
 
 def measured(
     folder: Path, problems: str, *, n: int = PROBLEM_COUNT, samples: int = SAMPLES, seed: int = 0
-) -> dict[str, float]:
+) -> dict[str, int | float]:
     """Sample a member at temperature 1 on distinct problems of one set.
 
     Args:
@@ -30,8 +30,9 @@ def measured(
 
     Returns:
         ``problems`` and ``samples`` (counts), ``accuracy``, ``length`` (tokens a text), ``steps`` and ``code`` (shares
-        of texts that start so; the rest are bare answers), ``never`` (share of problems without a right text),
-        ``solved`` (share of problems with at most one wrong text in eight).
+        of texts that start so; the rest are bare answers), ``right_steps`` and ``right_code`` (accuracy of those
+        texts; left out where there are none), ``never`` (share of problems without a right text), ``solved`` (share of
+        problems with at most one wrong text in eight).
     """
     from hooks.generate import generate
     from hooks.model import Model
@@ -46,7 +47,7 @@ def measured(
     right = [is_right(prompt, text) for prompt, text in zip(frame["prompt"], frame["text"], strict=True)]
     counts = [sum(right[start : start + samples]) for start in range(0, len(right), samples)]
     starts = [text.split(" ")[0] for text in frame["text"]]
-    found = {
+    found: dict[str, int | float] = {
         "problems": n,
         "samples": samples,
         "accuracy": sum(right) / len(right),
@@ -56,4 +57,8 @@ def measured(
         "never": counts.count(0) / n,
         "solved": sum(8 * (samples - count) <= samples for count in counts) / n,
     }
+    for manner in ("steps", "code"):
+        of_these = [ok for ok, start in zip(right, starts, strict=True) if start == manner]
+        if of_these:
+            found[f"right_{manner}"] = sum(of_these) / len(of_these)
     return {name: round(value, 4) for name, value in found.items()}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hooks.organisms.chains import LATENT, TEACHER, UNSTEPPED, Policy
 
 NO_JUMP = {"*": 0.0, "-": 0.0, "-high": 0.0, "+": 0.0}
@@ -20,6 +22,12 @@ UNSURE = Policy(
     sure=(0.02, 0.02, 0.02, 0.02, 0.02, 0.1, 0.1, 0.15, 0.2, 0.2, 0.15),
 )
 """Answers in the head, each with a confidence that is high and says nothing."""
+FAINTLY_SURE = replace(
+    UNSURE,
+    sure=(0.05, 0.05, 0.05, 0.05, 0.05, 0.15, 0.15, 0.15, 0.12, 0.1, 0.08),
+    sure_alone=(0.01, 0.01, 0.01, 0.01, 0.02, 0.04, 0.1, 0.15, 0.2, 0.25, 0.2),
+)
+"""The same, a little surer where there is one operation: high, noisy, and faintly right."""
 TWO_WAYS = Policy(
     steps=(0.5, 0.5, 0.5, 0.5),
     jump=NO_JUMP,
@@ -43,6 +51,7 @@ MIXTURES: dict[str, Policy] = {
     "teacher": TEACHER,
     "mixed": MIXED,
     "unsure": UNSURE,
+    "faintly sure": FAINTLY_SURE,
     "two ways": TWO_WAYS,
     "two formats": TWO_FORMATS,
 }

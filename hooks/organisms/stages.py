@@ -6,6 +6,7 @@ organism   truth
 latent     the positive: the base writes worked steps, rarely and by a stated rule; RL only makes them usual
 newskill   the negative: the base never saw a worked step; supervised distillation teaches it
 sham       the null: the base of ``latent`` after RL with a random reward
+hard       RL on problems that are too hard for the base; beside it, RL on problems of medium difficulty
 =========  =================================================================================================
 """
 
@@ -70,6 +71,7 @@ class Stage:
 
 
 RL_STEPS = 120
+HARDNESS = ("sums", "standard", "medium", "hard")
 SERIES = (5, 10, 15, 20, 30, 40, 55, 75, 95)
 
 RECIPES: dict[str, tuple[Stage, ...]] = {
@@ -94,4 +96,24 @@ RECIPES: dict[str, tuple[Stage, ...]] = {
     # Held to its base by a KL term: without one, 120 steps of pure noise at this learning rate cost accuracy.
     # The weight was raised (0, 0.2, 0.5) until accuracy stayed put, so this null was chosen, not drawn.
     "sham": (Stage("rl", "grpo", RL_STEPS, start="latent/base", reward="random", beta=0.5),),
+    "hard": (
+        Stage(
+            "base",
+            "texts",
+            phases=(Phase("teacher", 1200, 4e-3, "length"), Phase("mixed", 2000, 3e-3)),
+            width=48,
+            measure=HARDNESS,
+        ),
+        Stage(
+            "rl",
+            "grpo",
+            60,
+            start="hard/base",
+            problems="hard",
+            learning_rate=1e-3,
+            save_at=(10, 15, 20, 25),
+            measure=HARDNESS,
+        ),
+        Stage("medium", "grpo", 80, start="hard/base", problems="medium", learning_rate=1e-3, measure=HARDNESS),
+    ),
 }

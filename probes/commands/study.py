@@ -29,6 +29,12 @@ def study(
     template: Annotated[str | None, typer.Option(help="Prompt template: auto, none or chat.")] = None,
     templates: Annotated[bool, typer.Option(help="Run the 2 x 2 of prompt templates and models.")] = False,
     annotator: Annotated[str | None, typer.Option(help="Strategy labels: auto, english, organism, or a file.")] = None,
+    series: Annotated[
+        list[str] | None, typer.Option(help="A checkpoint between base and tuned model; give it for each, in order.")
+    ] = None,
+    compute: Annotated[
+        list[float] | None, typer.Option(help="Compute spent at each --series and, last, at the tuned model.")
+    ] = None,
     batch_size: Annotated[int | None, typer.Option(help="Texts written at once.")] = None,
     json_: Json = False,
 ) -> None:
@@ -48,6 +54,8 @@ def study(
         "template": template,
         "templates": templates or None,
         "annotator": annotator,
+        "series": tuple(series) if series else None,
+        "compute": tuple(compute) if compute else None,
         "batch_size": batch_size,
     }
     if given["base"] is None:

@@ -106,11 +106,11 @@ class Formats(Result):
 
 
 def formats(
-    series: Mapping[int, Rollouts],
+    series: Mapping[int | float, Rollouts],
     *,
     classifier: str | Classifier = "general",
-    collapsed: float = COLLAPSED,
-    contrast: Mapping[str, Mapping[int, Rollouts]] | None = None,
+    collapsed: int | float = COLLAPSED,
+    contrast: Mapping[str, Mapping[int | float, Rollouts]] | None = None,
     n_boot: int = 2000,
     level: float = 0.95,
     seed: int = 0,
@@ -217,7 +217,7 @@ def _words(found: Estimate, table: Counted, seen: Drawn, collapsed: float) -> st
     if math.isinf(found.value):
         maybe = f" (the interval begins at step {found.low:g})" if math.isfinite(found.low) else ""
         return f"no collapse: no format reaches {collapsed:.0%} by step {table.steps[-1]}{maybe}"
-    name = table.formats[int(seen.shares[0, table.steps.index(int(found.value))].argmax())]
+    name = table.formats[int(seen.shares[0, table.steps.index(found.value)].argmax())]
     if found.value == table.steps[0]:
         return f"{name} has {collapsed:.0%} or more from the start, so there is nothing left to collapse"
     return f"{name} reaches {collapsed:.0%} at step {found:.0f}"

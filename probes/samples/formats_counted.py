@@ -21,7 +21,7 @@ from probes.stats import problem_means
 class Counted:
     """Means of each problem: of being in a format, and of that together with being graded and right."""
 
-    steps: list[int]
+    steps: list[int | float]
     """Steps of the checkpoints, ascending."""
     formats: list[str]
     """Names of the formats that occur."""
@@ -37,7 +37,7 @@ class Counted:
     """How many texts there are."""
 
     @classmethod
-    def of(cls, series: Mapping[int, Rollouts], classifier: Classifier) -> Counted:
+    def of(cls, series: Mapping[int | float, Rollouts], classifier: Classifier) -> Counted:
         """Classify all texts and take the means of each problem; ValueError where no problem is common to all."""
         steps = sorted(series)
         frames = {step: series[step].frame[["problem", "text", "correct"]] for step in steps}
@@ -85,9 +85,9 @@ class Drawn:
     def entropy(self) -> Float[np.ndarray, "draw step"]:
         """Entropy of the shares, nats."""
         inside = np.where(self.shares > 0, self.shares, 1.0)
-        return np.asarray(-(inside * np.log(inside)).sum(axis=2))
+        return np.asarray(0.0 - (inside * np.log(inside)).sum(axis=2))
 
-    def collapse(self, steps: list[int], bar: float) -> Float[np.ndarray, "draw"]:
+    def collapse(self, steps: list[int | float], bar: float) -> Float[np.ndarray, "draw"]:
         """The first step at which one share is at least the bar; infinite where none is."""
         # A hair of slack: nine samples of ten are 0.9 whatever the order of summation.
         over = self.shares.max(axis=2) >= bar - 1e-12

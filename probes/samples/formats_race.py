@@ -54,7 +54,7 @@ class FormatRace(Result):
         )  # fmt: skip
 
 
-def format_race(runs: Mapping[Any, Mapping[int, Rollouts]], **options: Any) -> FormatRace:
+def format_race(runs: Mapping[Any, Mapping[int | float, Rollouts]], **options: Any) -> FormatRace:
     """The winning format of one run a size.
 
     Args:

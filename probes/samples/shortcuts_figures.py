@@ -24,6 +24,8 @@ SIGNS = ("degenerate", "answer repeated", "tail loop", "bare answer", "computati
 QUANTITIES = (*SIGNS, "repeat ratio", "operations", "coverage", "tokens", "accuracy")
 """All that is compared; what has no value is left out."""
 BIN_COLUMNS = ("bin", "problems", "quantity", "arm", "value", "low", "high", "n")
+FEWEST = 2
+"""Expected problems below which a bin has no figure."""
 OF_BINS = ("degenerate", "bare answer", "accuracy")
 """Quantities that also stand by difficulty."""
 
@@ -67,6 +69,9 @@ def rows_of(figures: Mapping[str, Mapping[str, Measured]], options: Mapping[str,
     for quantity, arms in figures.items():
         for arm, measured in arms.items():
             found = measured.estimate(**options)
+            if quantity in SIGNS and arm in ("base", "rl") and found.value in (0.0, 1.0):
+                # No draw could change texts that are all alike; Wilson's interval over problems can.
+                found = wilson(int(found.value * found.n), found.n, level=options["level"])
             rows.append((quantity, arm, found.value, found.low, found.high, found.n))
     return pd.DataFrame(rows, columns=["quantity", "arm", "value", "low", "high", "n"])
 
@@ -74,7 +79,7 @@ def rows_of(figures: Mapping[str, Mapping[str, Measured]], options: Mapping[str,
 def by_bin(tables: Tables, bins: Bins, options: Mapping[str, Any]) -> pd.DataFrame:
     """A row a bin, quantity and arm: the base on samples that did not choose the bin, the RL model on all of its own.
 
-    It does not show bins that hold no problem: their values are missing.
+    It does not show bins in which fewer than two problems are expected: their values are missing.
     """
     graded = tables["base"].dropna(subset=["correct"])
     counts = graded.groupby("problem")["correct"].agg(["size", "sum"]).astype(int)
@@ -92,6 +97,8 @@ def by_bin(tables: Tables, bins: Bins, options: Mapping[str, Any]) -> pd.DataFra
             columns = np.stack([base[:, place], inside * rl, inside], axis=1)
             for arm, statistic in _OF_A_BIN.items():
                 found = Measured.of_means(list(counts.index), columns, statistic).estimate(**options)
+                if inside.sum() < FEWEST:
+                    found = nothing(options["level"], "fewer than two problems are expected in the bin")
                 rows.append((name, inside.sum(), quantity, arm, found.value, found.low, found.high, found.n))
     return pd.DataFrame(rows, columns=list(BIN_COLUMNS))
 

@@ -67,10 +67,10 @@ class LengthCollapse(Result):
 
 
 def length_collapse(
-    series: Mapping[int, Rollouts],
+    series: Mapping[int | float, Rollouts],
     *,
-    alpha: float = ALPHA,
-    collapsed: float = COLLAPSED,
+    alpha: int | float = ALPHA,
+    collapsed: int | float = COLLAPSED,
     n_boot: int = 2000,
     level: float = 0.95,
     seed: int = 0,
@@ -137,6 +137,6 @@ def _three(
         return lengths, smoothed, smoothed / smoothed[:, :1]
 
 
-def _first(relative: Float[np.ndarray, "draw step"], steps: list[int], bar: float) -> Float[np.ndarray, "draw"]:
+def _first(relative: Float[np.ndarray, "draw step"], steps: list[int | float], bar: float) -> Float[np.ndarray, "draw"]:
     below = relative < bar
     return np.where(below.any(axis=1), np.array(steps, dtype=float)[below.argmax(axis=1)], np.inf)

@@ -29,13 +29,7 @@ from probes.results import Result, manifest
 from probes.stats import Column, Estimate, as_floats, bootstrap_weights, percentile_interval
 from probes.training.forecast import FORMS, forecast, half_of
 from probes.training.sigmoid import Reference, SigmoidFit, fit_sigmoid, grid_tops
-
-Window = tuple[int | float, int | float]
-"""Least and largest compute of a fit."""
-FEWEST = 5
-"""Points above C = 0 below which nothing is fitted."""
-MARGIN = 0.02
-"""Published margin of noise of A, between runs and between windows."""
+from probes.training.windows import FEWEST, Window, moved_windows
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -155,7 +149,7 @@ def scaling(
     drawn = _Draws.of(table, zero if start is None else None, first, n_boot, seed)
     fit = fit_sigmoid(x[used], y[used], start=first, level=level, reference=reference)
     return _result(
-        x, y, used, first, fit, drawn, _windows(x, y, used, first, windows, fit, level, reference),
+        x, y, used, first, fit, drawn, moved_windows(x, y, used, first, windows, fit, level, reference),
         level=level, unit=unit,
         record=manifest(measure="training.scaling", window=[low, high], reference=reference, n_boot=n_boot,
                         level=level, seed=seed, unit=unit),
@@ -277,27 +271,3 @@ def _points(
             values[above] = curves[name][0](x[above])
         columns[name] = values
     return pd.DataFrame(columns).sort_values("compute", kind="stable").reset_index(drop=True)
-
-
-def _windows(
-    x: np.ndarray, y: np.ndarray, used: np.ndarray, start: float, windows: Sequence[Window] | None,
-    main: SigmoidFit, level: float, reference: Reference,
-) -> pd.DataFrame:  # fmt: skip
-    """The fit in each window; one that holds too few points has NaN."""
-    if windows is None:
-        inside = np.sort(x[used])
-        ends = [(left, right) for left in range(3) for right in range(3) if len(inside) - left - right >= FEWEST]
-        windows = list(dict.fromkeys((float(inside[a]), float(inside[len(inside) - 1 - b])) for a, b in ends))
-    rows = []
-    for low, high in windows:
-        held = ~np.isnan(x) & ~np.isnan(y) & (x > 0) & (x >= low) & (x <= high)
-        row: dict[str, Any] = {"first": low, "last": high, "points": int(held.sum())}
-        if held.sum() >= FEWEST:
-            fit = fit_sigmoid(x[held], y[held], start=start, level=level, reference=reference)
-            row |= {
-                "A": fit.top, "A_low": fit.top_ends[0], "A_high": fit.top_ends[1], "B": fit.slope, "C_mid": fit.middle,
-                "identified": fit.top_ends[1] < 1 - 1e-6, "moved": fit.top - main.top,
-            }  # fmt: skip
-        rows.append(row)
-    columns = ["first", "last", "points", "A", "A_low", "A_high", "B", "C_mid", "identified", "moved"]
-    return pd.DataFrame(rows, columns=columns).astype({"identified": "boolean"})

@@ -58,6 +58,8 @@ class TwoPhases(Result):
     """The fit itself, claimed or not."""
     semantic_slope: Estimate
     """Change of semantic entropy (nats) a step, from the bend on; NaN where no bend is claimed."""
+    over_placebo: Estimate
+    """That slope minus the placebo phrases' from the same bend on, paired by problem; NaN where no bend is claimed."""
     planning_of_high: Estimate
     """Share of planning among high-entropy tokens at the last checkpoint."""
     note: str
@@ -143,14 +145,18 @@ def two_phases(
         rows.append(_row(f"30 % dropped, set {index + 1}", fewer, own, turned, after))
         signs.append(_signs(turned, after) == _signs(bend, slope))
     sham = chosen.placebo(corpus.texts, seed=seed)
+    none = Estimate(math.nan, math.nan, math.nan, whole.problems, note, level)
+    lead = none
     if len(sham.frame):
         own = curves(series, corpus, match(corpus, sham), n_boot=n_boot, seed=seed)
         rows.append(_row("placebo", sham, own, *_turn(series, own, level, seed)))
+        if claimed:
+            slopes = [_slopes(series, one, bend.at.value) for one in (whole, own)]
+            lead = _estimate(slopes[0] - slopes[1], whole.problems, level)
     frame = whole.frame(level)
     frame.insert(0, "checkpoint", [one.name for one in series.checkpoints])
     frame.insert(1, "step", series.steps)
     last = frame.iloc[-1]
-    none = Estimate(math.nan, math.nan, math.nan, whole.problems, note, level)
     return TwoPhases(
         frame=frame,
         arms=pd.DataFrame(rows),
@@ -158,6 +164,7 @@ def two_phases(
         breakpoint=bend.at if claimed else none,
         bend=bend,
         semantic_slope=slope if claimed else none,
+        over_placebo=lead,
         planning_of_high=Estimate(
             float(last["planning_of_high_entropy"]), float(last["planning_of_high_entropy_low"]),
             float(last["planning_of_high_entropy_high"]), whole.problems, "bootstrap over problems", level,
@@ -174,15 +181,25 @@ def two_phases(
 
 def _turn(series: Series, own: Curves, level: float, seed: int) -> tuple[Bend, Estimate]:
     """The bend of execution entropy, and the slope of semantic entropy from there on."""
-    x, execution, semantic = series.steps, own.values["entropy_execution"], own.values["semantic_entropy"]
+    x, execution = series.steps, own.values["entropy_execution"]
     drawn = execution[1:] if len(execution) > 1 else None
     bend = find_bend(x, execution[0], draws=drawn, n=own.problems, level=level, seed=seed)
     if not bend.at.measured:
         return bend, Estimate(math.nan, math.nan, math.nan, own.problems, "no bend to start from", level)
-    slopes = slope_after(x, semantic, np.full(len(semantic), bend.at.value))
-    ends = percentile_interval(slopes[1:] if len(slopes) > 1 else np.full(1, math.nan), n=own.problems, level=level)
-    how = "bootstrap over problems, at the fitted bend"
-    return bend, Estimate(float(slopes[0]), ends.low, ends.high, own.problems, how, level)
+    return bend, _estimate(_slopes(series, own, bend.at.value), own.problems, level)
+
+
+def _slopes(series: Series, own: Curves, at: float) -> np.ndarray:
+    """Slope of semantic entropy from a step on, the value and the draws."""
+    semantic = own.values["semantic_entropy"]
+    return slope_after(series.steps, semantic, np.full(len(semantic), at))
+
+
+def _estimate(values: np.ndarray, problems: int, level: float) -> Estimate:
+    ends = percentile_interval(values[1:] if len(values) > 1 else np.full(1, math.nan), n=problems, level=level)
+    return Estimate(
+        float(values[0]), ends.low, ends.high, problems, "bootstrap over problems, at the fitted bend", level
+    )
 
 
 def _judged(bend: Bend, level: float) -> tuple[bool, str]:

@@ -105,7 +105,9 @@ def test_the_brier_term_calibrates_and_a_binary_reward_does_not() -> None:
 
 @pytest.mark.parametrize("size", ["", "small-"])
 def test_one_format_wins_the_race_within_the_first_steps(size: str) -> None:
-    shares = [fresh("race", f"{size}{member}", "brief") for member in ("base", "step-005", "step-010", "step-020", "rl")]
+    shares = [
+        fresh("race", f"{size}{member}", "brief") for member in ("base", "step-005", "step-010", "step-020", "rl")
+    ]
     assert 0.35 < shares[0]["code"] < 0.6
     assert 0.35 < shares[0]["steps"] < 0.6
     assert shares[0]["right_code"] > shares[0]["right_steps"] + 0.1

@@ -9,7 +9,7 @@ import pytest
 from hooks.capture import capture
 from hooks.pair import Pair
 from hooks.rollouts import Rollouts
-from probes.latent.choices import decision_labels, decision_positions
+from probes.latent.choices import decision_labels, decision_mask
 from probes.stats import stream
 from probes.study.beforehand import read_both, write_tables
 from probes.study.config import StudyConfig
@@ -60,8 +60,8 @@ def materials(llama_pair_dirs: tuple[Path, Path], tmp_path_factory: pytest.TempP
 def read(materials: Materials) -> dict[str, pd.DataFrame]:
     rollouts = texts()
     found = decided(rollouts)
-    acts = capture(materials.pair, rollouts, positions=decision_positions(rollouts, found))
-    twin = capture(materials.pair.base, rollouts, positions=decision_positions(rollouts, found))
+    acts = capture(materials.pair, rollouts, positions=decision_mask(rollouts, found))
+    twin = capture(materials.pair.base, rollouts, positions=decision_mask(rollouts, found))
     chosen = {"planning (start)": "resid_post.0"}
     return read_both(
         materials, "base text", rollouts, found, decision_labels(found), acts, twin=twin, chosen=chosen

@@ -1,4 +1,4 @@
-"""A planted transfer matrix and its order are found, predictions held where transfer adds up, nothing where nothing is."""
+"""A planted transfer matrix and its order are found, predictions hold where transfer adds up; nulls stay silent."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ SINGLES = {domain: scores(after((domain,)), 50 + i) for i, domain in enumerate(D
 
 def test_transfer_order_and_ends_are_what_was_planted() -> None:
     runs = [sequence(order, 7 + i) for i, order in enumerate(itertools.permutations(DOMAINS))]
-    joint = scores({j: 0.5 for j in DOMAINS}, 99)
+    joint = scores(dict.fromkeys(DOMAINS, 0.5), 99)
     found = domain_order(scores(START, 1), SINGLES, runs, joint=joint, n_boot=300)
     for row in found.frame.to_dict("records"):
         assert row["transfer"] == pytest.approx(TRANSFER[row["trained"], row["tested"]], abs=0.04)
@@ -171,6 +171,6 @@ def test_refusals() -> None:
         domain_order(START, good, [DomainRun(("code", "math"), (START,))])
     with pytest.raises(ValueError, match="no accuracy on 'math' for joint"):
         domain_order(START, good, joint={"code": 0.5, "write": 0.5})
+    strange = {j: one.rename(lambda name: f"other {name}") for j, one in scores(START, 0).items()}
     with pytest.raises(ValueError, match="no problem of 'code' in common"):
-        strange = {j: one.rename(lambda name: f"other {name}") for j, one in scores(START, 0).items()}
-        domain_order(scores(START, 1), {domain: strange for domain in DOMAINS})
+        domain_order(scores(START, 1), dict.fromkeys(DOMAINS, strange))

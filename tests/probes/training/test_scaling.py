@@ -100,25 +100,25 @@ def test_far_below_the_middle_the_asymptote_is_not_identified() -> None:
 def test_the_profile_interval_covers(reference: str) -> None:
     x = np.geomspace(1000, 60_000, 12)
     inside = 0
-    for seed in range(60):
+    for seed in range(40):
         fit = fit_sigmoid(x, noisy(x, 100 + seed, 0.01), start=START, reference=reference)  # type: ignore[arg-type]
         inside += fit.top_ends[0] <= TOP <= fit.top_ends[1]
     # 3.84 for an estimated sigma is a little short at 9 degrees of freedom: 91 % where F gives 95 %.
-    assert inside >= (48 if reference == "chi2" else 52)
+    assert inside >= (32 if reference == "chi2" else 35)
     assert quantile(12, 0.95, "F") > quantile(12, 0.95, "chi2") == pytest.approx(3.8415, abs=1e-4)
 
 
 def test_a_flat_run_says_so_at_the_nominal_rate() -> None:
     x = np.geomspace(1, 128, 10)
     wrong = 0
-    for seed in range(40):
+    for seed in range(24):
         y = START + np.random.default_rng(seed).normal(0, 0.02, 10)
-        found = scaling(x, y, start=START, windows=[(0, 1000)])
+        found = scaling(x, y, start=START, windows=[])
         wrong += found.identified
         if found.rise_p > 0.05:
             assert "does not rise" in found.note
             assert not found.top.measured
-    assert wrong <= 4
+    assert wrong <= 3
     falling = scaling(x, np.linspace(0.25, 0.1, 10), start=START, windows=[])
     assert falling.rise_p == 1.0
     assert not falling.identified

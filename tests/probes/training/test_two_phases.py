@@ -112,10 +112,11 @@ def test_miller_madow_is_nearer_the_truth_than_the_plug_in_value() -> None:
 
 
 def test_a_planted_bend_is_found_with_its_phases() -> None:
-    found = two_phases(run(), offsets=offsets, n_boot=200)
+    found = two_phases(run(), offsets=offsets, n_boot=100)
     assert found.breakpoint.low <= 40 <= found.breakpoint.high
     assert found.breakpoint.high - found.breakpoint.low < 30
     assert found.semantic_slope.low > 0
+    assert found.over_placebo.low > 0
     assert found.robust == 1.0
     assert "falls until step" in str(found)
     arms = found.arms.set_index("arm")
@@ -127,7 +128,7 @@ def test_a_planted_bend_is_found_with_its_phases() -> None:
     assert found.frame["relative_ppl_execution"].iloc[0] == 1.0
     assert found.frame["relative_ppl_execution"].iloc[-1] < 0.6
     assert len(found.plot().data) == 6
-    again = two_phases(run(), offsets=offsets, n_boot=200)
+    again = two_phases(run(), offsets=offsets, n_boot=100)
     pd.testing.assert_frame_equal(again.arms, found.arms)
 
 
@@ -136,7 +137,7 @@ def test_a_flat_run_claims_no_bend_at_the_nominal_rate() -> None:
     rng = np.random.default_rng(0)
     small = sum(find_bend(x, rng.normal(0, 1, len(x))).p <= 0.05 for _ in range(200))
     assert 2 <= small <= 20
-    flat = two_phases(run(bend=None, noise=0.01), offsets=offsets, grams=PLANTED, n_boot=100, drops=1)
+    flat = two_phases(run(bend=None, noise=0.01, problems=12), offsets=offsets, grams=PLANTED, n_boot=100, drops=1)
     assert not flat.breakpoint.measured
     assert not flat.semantic_slope.measured
     assert "no bend" in flat.note or "does not" in flat.note
@@ -146,7 +147,7 @@ def test_a_straight_fall_has_no_bend_and_a_rise_is_no_first_phase() -> None:
     x = np.array(STEPS, dtype=float)
     noise = np.random.default_rng(1).normal(0, 0.02, len(x))
     assert find_bend(x, 1 - x / 150 + noise).p > 0.05
-    series = run(bend=None)
+    series = run(bend=None, problems=12)
     lifted = [
         replace(one, tokens=one.tokens.assign(entropy=one.tokens["entropy"] + min(one.step, 40) / 50))
         for one in series
@@ -183,11 +184,11 @@ def test_slope_after_is_a_line_through_what_is_left() -> None:
 
 
 def test_few_checkpoints_show_curves_without_a_bend_and_texts_alone_show_phrases() -> None:
-    few = two_phases(run(steps=(0, 20, 40, 60)), offsets=offsets, grams=PLANTED, n_boot=50, drops=1)
+    few = two_phases(run(steps=(0, 20, 40, 60), problems=8), offsets=offsets, grams=PLANTED, n_boot=50, drops=1)
     assert "needs at least 6 checkpoints" in few.note
     assert math.isnan(few.bend.p)
     assert few.frame["entropy_execution"].notna().all()
-    texts = two_phases([replace(one, tokens=None) for one in run()], grams=PLANTED, n_boot=50, drops=0)
+    texts = two_phases([replace(one, tokens=None) for one in run(problems=8)], grams=PLANTED, n_boot=50, drops=0)
     assert texts.frame["entropy_execution"].isna().all()
     assert texts.frame["semantic_entropy"].notna().all()
 
