@@ -103,7 +103,7 @@ class Slots:
     def copy(
         self, source: Int[np.ndarray, "some"], to: Int[np.ndarray, "some"], width: int, *, of: Slots | None = None
     ) -> None:
-        """Give rows ``to`` the first ``width`` keys of rows ``source``, its own (one may stand in both) or another's."""
+        """Give rows ``to`` the ``width`` keys of rows ``source``, its own or another's (one may stand in both)."""
         self._reserve(width)
         for layer, pair in (of or self)._layers.items():
             for store, given in zip(self._layers[layer], pair, strict=True):

@@ -59,6 +59,13 @@ ORGANISMS: dict[str, Organism] = {
             "hard/rl",
             ("standard", "hard", "medium", "sums"),
         ),
+        Organism(
+            "calibrated",
+            "a Brier term in the reward calibrates the stated confidence; a binary reward (member rlvr) leaves it high",
+            "calibrated/base",
+            "calibrated/rl",
+            ("mental",),
+        ),
     )
 }
 

@@ -7,6 +7,7 @@ latent     the positive: the base writes worked steps, rarely and by a stated ru
 newskill   the negative: the base never saw a worked step; supervised distillation teaches it
 sham       the null: the base of ``latent`` after RL with a random reward
 hard       RL on problems that are too hard for the base; beside it, RL on problems of medium difficulty
+calibrated a confidence after the answer: RL with a Brier term beside RL with a binary reward
 =========  =================================================================================================
 """
 
@@ -14,6 +15,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal
+
+from hooks.organisms.confidence import WORD
 
 
 @dataclass(frozen=True)
@@ -114,6 +117,39 @@ RECIPES: dict[str, tuple[Stage, ...]] = {
             save_at=(10, 15, 20, 25),
             measure=HARDNESS,
         ),
-        Stage("medium", "grpo", 80, start="hard/base", problems="medium", learning_rate=1e-3, measure=HARDNESS),
+        Stage("medium", "grpo", 50, start="hard/base", problems="medium", learning_rate=3e-4, measure=HARDNESS),
+    ),
+    "calibrated": (
+        Stage(
+            "flat",
+            "texts",
+            phases=(Phase("unsure", 3000, 4e-3, problems="mental"),),
+            width=48,
+            words=(WORD,),
+            measure=("mental",),
+        ),
+        Stage(
+            "base",
+            "texts",
+            seed=1,
+            start="calibrated/flat",
+            phases=(Phase("faintly sure", 400, 1e-3, problems="mental"),),
+            measure=("mental",),
+        ),
+        *(
+            Stage(
+                member,
+                "grpo",
+                100,
+                start="calibrated/base",
+                problems="mental",
+                reward=reward,
+                learning_rate=6e-4,
+                beta=0.03,
+                longest=32,
+                measure=("mental",),
+            )
+            for member, reward in (("rl", "rlcr"), ("rlvr", "answer"))
+        ),
     ),
 }
