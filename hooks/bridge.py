@@ -18,7 +18,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from hooks.foreign import PreTrainedModel, Tokenizer
-from hooks.padding import Padded
+from hooks.padding import Padded, pad_left
 from hooks.sites import Site
 
 
@@ -76,6 +76,13 @@ def read(bridge: Any, batch: Padded, sites: Sequence[Site]) -> dict[str, list[Fl
     missing = [str(site) for site in sites if site.bridge_name not in bridge.hook_dict]
     if missing:
         raise ValueError(f"the TransformerLens bridge of this family has no {', '.join(missing)}")
+    if len(set(batch.lengths)) > 1 and next(bridge.parameters()).dtype == torch.float64:
+        # The bridge's eager attention reads NaN at a pad in float64 (see hooks.masks), and hands it on.
+        alone = [
+            read(bridge, pad_left([ids[-length:].tolist()], pad_id=0, device=ids.device), sites)
+            for ids, length in zip(batch.input_ids, batch.lengths, strict=True)
+        ]
+        return {str(site): [one[str(site)][0] for one in alone] for site in sites}
     seen: dict[Site, Tensor] = {}
 
     def keeper(site: Site) -> Callable[..., None]:

@@ -66,6 +66,22 @@ ORGANISMS: dict[str, Organism] = {
             "calibrated/rl",
             ("mental",),
         ),
+        Organism(
+            "domains",
+            "order matters (said after looking): a then b forgets a (accuracy on a 0.37, 0.70, 0.31; on b 0.44, 0.40, "
+            "0.85), b then a keeps both (0.37, 0.41, 0.74; 0.44, 0.78, 0.80), as joint training does (0.66; 0.83)",
+            "domains/base",
+            "domains/ab",
+            ("both", "sums", "single"),
+        ),
+        Organism(
+            "race",
+            "of two formats at even odds, the one that pays more at the start (code) wins in both sizes; in the large "
+            "one more slowly, since there the other becomes as right",
+            "race/base",
+            "race/rl",
+            ("brief",),
+        ),
     )
 }
 
@@ -89,7 +105,8 @@ def resolve(name: str) -> Path:
     organism = _find(short)
     if not member:
         raise ValueError(f"{name!r} names a pair; name one model: {PREFIX}{short}:base or {PREFIX}{short}:rl.")
-    folder = WEIGHTS / organism.base if member == "base" else WEIGHTS / short / member
+    named = {"base": organism.base, "rl": organism.rl}
+    folder = WEIGHTS / named.get(member, f"{short}/{member}")
     if not (folder / "config.json").is_file():
         raise ValueError(f"Organism {short!r} has no member {member!r}; it has {', '.join(organism.members)}.")
     return folder

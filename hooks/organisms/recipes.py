@@ -82,7 +82,7 @@ def _texts(stage: Stage, out: Path, folder: Path, record: dict[str, Any], tell: 
     )
     record["policy"] = asdict(MIXTURES[stage.phases[-1].mixture])
     curve: list[float] = []
-    lengths = [max(2, phase.steps // record["shrink"]) for phase in stage.phases]
+    lengths = [max(3, phase.steps // record["shrink"]) for phase in stage.phases]
     total = sum(lengths)
     for phase, steps in zip(stage.phases, lengths, strict=True):
         curve += train_on_texts(

@@ -1,14 +1,16 @@
 """How each shipped organism was made, as code: the same calls rebuild it from nothing.
 
-=========  =================================================================================================
-organism   truth
-=========  =================================================================================================
-latent     the positive: the base writes worked steps, rarely and by a stated rule; RL only makes them usual
-newskill   the negative: the base never saw a worked step; supervised distillation teaches it
-sham       the null: the base of ``latent`` after RL with a random reward
-hard       RL on problems that are too hard for the base; beside it, RL on problems of medium difficulty
-calibrated a confidence after the answer: RL with a Brier term beside RL with a binary reward
-=========  =================================================================================================
+=========== =================================================================================================
+organism    truth
+=========== =================================================================================================
+latent      the positive: the base writes worked steps, rarely and by a stated rule; RL only makes them usual
+newskill    the negative: the base never saw a worked step; supervised distillation teaches it
+sham        the null: the base of ``latent`` after RL with a random reward
+hard        RL on problems that are too hard for the base; beside it, RL on problems of medium difficulty
+calibrated  a confidence after the answer: RL with a Brier term beside RL with a binary reward
+domains     long sums (a) and single ones (b), trained in both orders and jointly; order matters
+race        two formats, at even odds in two bases of different size; RL makes one of them usual
+=========== =================================================================================================
 """
 
 from __future__ import annotations
@@ -74,6 +76,7 @@ class Stage:
 
 
 RL_STEPS = 120
+DOMAINS = ("sums", "single")
 HARDNESS = ("sums", "standard", "medium", "hard")
 SERIES = (5, 10, 15, 20, 30, 40, 55, 75, 95)
 
@@ -114,7 +117,7 @@ RECIPES: dict[str, tuple[Stage, ...]] = {
             start="hard/base",
             problems="hard",
             learning_rate=1e-3,
-            save_at=(10, 15, 20, 25),
+            save_at=(15, 25),
             measure=HARDNESS,
         ),
         Stage("medium", "grpo", 50, start="hard/base", problems="medium", learning_rate=3e-4, measure=HARDNESS),
@@ -151,5 +154,62 @@ RECIPES: dict[str, tuple[Stage, ...]] = {
             )
             for member, reward in (("rl", "rlcr"), ("rlvr", "answer"))
         ),
+    ),
+    "domains": (
+        Stage(
+            "base",
+            "texts",
+            phases=(
+                Phase("teacher", 800, 4e-3, "length", problems="both"),
+                Phase("two ways", 1200, 3e-3, problems="both"),
+            ),
+            width=48,
+            measure=DOMAINS,
+        ),
+        *(
+            Stage(
+                member,
+                "grpo",
+                40,
+                start=f"domains/{start}",
+                problems=problems,
+                learning_rate=3e-4,
+                longest=48,
+                measure=DOMAINS,
+            )
+            for member, start, problems in (
+                ("a", "base", "sums"),
+                ("b", "base", "single"),
+                ("ab", "a", "single"),
+                ("ba", "b", "sums"),
+                ("joint", "base", "both"),
+            )
+        ),
+    ),
+    "race": tuple(
+        stage
+        for prefix, width, layers in (("", 64, 4), ("small-", 24, 2))
+        for stage in (
+            Stage(
+                f"{prefix}base",
+                "texts",
+                phases=(Phase("two formats", 3000, 4e-3, problems="brief"),),
+                width=width,
+                layers=layers,
+                measure=("brief",),
+            ),
+            Stage(
+                f"{prefix}rl",
+                "grpo",
+                70,
+                start=f"race/{prefix}base",
+                series=f"{prefix}step",
+                save_at=(10, 20, 40),
+                problems="brief",
+                learning_rate=5e-4,
+                longest=48,
+                measure=("brief",),
+            ),
+        )
     ),
 }

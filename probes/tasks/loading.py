@@ -108,7 +108,7 @@ def _chains(name: str, n: int, seed: int) -> list[Problem]:
     draw = PROBLEMS[asked if asked in sets else sets[0]]
     rng = Random(int(stream(seed, "organism problems").integers(2**62)))
     seen: dict[str, Problem] = {}
-    for _ in range(100 * n):
+    for _ in range(20 * n):
         chain = draw(rng)
         problem = Problem(chain.expression, chain.prompt, str(chain.answer), "organism")
         seen.setdefault(problem.id, problem)

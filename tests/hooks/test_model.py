@@ -111,6 +111,17 @@ def test_fine_sites_padded_as_alone(family: str):
         torch.testing.assert_close(z, together["z.2"][index], atol=1e-5, rtol=1e-5)
 
 
+def test_sites_of_unequal_rows_are_numbers_in_float64():
+    model = model_of("llama", dtype=torch.float64)
+    rows = rows_of(model)
+    together = model.bridge_activations(rows, ["resid_post.2", "pattern.1"])
+    for index, row in enumerate(rows):
+        alone = model.bridge_activations([row], ["resid_post.2", "pattern.1"])
+        for name, values in together.items():
+            assert values[index].isfinite().all()
+            torch.testing.assert_close(values[index], alone[name][0])
+
+
 @pytest.mark.parametrize("family", ALL)
 def test_padded_logits_as_alone_and_differ_without_a_mask(family: str):
     model = model_of(family)

@@ -13,6 +13,7 @@ from hooks.organisms.mixtures import MIXTURES
 from hooks.organisms.problems import PROBLEMS
 from hooks.organisms.rl import is_right, reward_function
 from hooks.organisms.tokenizer import build_tokenizer
+from probes import tasks
 
 LENGTHS = {"hard": (8, 10), "sums": (3, 4), "single": (1, 1), "mental": (1, 3), "brief": (2, 2), "medium": (3, 5)}
 
@@ -110,3 +111,19 @@ def test_the_rlcr_reward_of_a_batch_reads_answer_and_confidence() -> None:
     assert [is_right(prompt, text) for text in texts] == [True, True, False, False, True]
     paid = reward_function("rlcr", 0)(prompts=[prompt] * 5, completions=texts)
     assert paid == pytest.approx([1.0, 0.75, -0.25, 0.0, 0.0])
+
+
+def test_problems_are_drawn_from_the_set_that_is_named() -> None:
+    standard, medium = tasks.load("organism:hard", n=20), tasks.load("organism:hard:medium", n=20)
+    assert [problem.id for problem in standard] == [problem.id for problem in tasks.load("organism:latent", n=20)]
+    assert all(Chain.parse(problem.prompt).operations[0][0] == "*" for problem in medium)
+    assert all(
+        len(Chain.parse(problem.prompt).operations) == 1 for problem in tasks.load("organism:domains:single", n=9)
+    )
+    with pytest.raises(ValueError, match="has no problems 'nosuch'; it has standard, hard"):
+        tasks.load("organism:hard:nosuch", n=2)
+
+
+def test_asking_for_more_problems_than_there_are_is_an_error() -> None:
+    with pytest.raises(ValueError, match="seems to have only"):
+        tasks.load("organism:domains:single", n=1700)

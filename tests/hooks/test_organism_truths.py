@@ -2,6 +2,7 @@
 
 import math
 from functools import cache
+from itertools import pairwise
 from random import Random
 
 import numpy as np
@@ -103,17 +104,32 @@ def test_the_brier_term_calibrates_and_a_binary_reward_does_not() -> None:
     assert math.isclose(accuracy["rl"], accuracy["rlvr"], abs_tol=0.1)
 
 
+def test_the_order_of_two_domains_decides_what_is_forgotten() -> None:
+    a, b = (
+        {member: fresh("domains", member, problems)["accuracy"] for member in ("base", "a", "b", "ab", "ba", "joint")}
+        for problems in ("sums", "single")
+    )
+    assert a["a"] > a["base"] + 0.2
+    assert b["b"] > b["base"] + 0.2
+    assert a["ab"] < a["a"] - 0.25
+    assert b["ba"] > b["b"] - 0.1
+    assert min(a["ba"], b["ba"]) > 0.6
+    assert min(a["joint"], b["joint"]) > 0.55
+    assert b["ab"] > b["a"] + 0.3
+
+
 @pytest.mark.parametrize("size", ["", "small-"])
-def test_one_format_wins_the_race_within_the_first_steps(size: str) -> None:
+def test_the_format_that_pays_more_at_the_start_wins_the_race(size: str) -> None:
     shares = [
-        fresh("race", f"{size}{member}", "brief") for member in ("base", "step-005", "step-010", "step-020", "rl")
+        fresh("race", f"{size}{member}", "brief") for member in ("base", "step-010", "step-020", "step-040", "rl")
     ]
     assert 0.35 < shares[0]["code"] < 0.6
     assert 0.35 < shares[0]["steps"] < 0.6
     assert shares[0]["right_code"] > shares[0]["right_steps"] + 0.1
-    assert shares[3]["code"] > 0.9
-    assert shares[4]["code"] > 0.9
-    assert shares[4]["accuracy"] > shares[0]["accuracy"]
+    code = [share["code"] for share in shares]
+    assert all(later > earlier - 0.03 for earlier, later in pairwise(code))
+    assert code[-1] > 0.8
+    assert shares[-1]["steps"] < 0.15
 
 
 def test_the_sizes_of_the_race_differ_as_told() -> None:
@@ -123,3 +139,12 @@ def test_the_sizes_of_the_race_differ_as_told() -> None:
     ]
     assert sizes[1] > 8 * sizes[0]
     assert fresh("race", "base", "brief")["accuracy"] > fresh("race", "small-base", "brief")["accuracy"] + 0.2
+
+
+def test_only_the_large_model_of_the_race_mends_the_losing_format() -> None:
+    gain = {
+        size: fresh("race", f"{size}rl", "brief")["right_steps"] - fresh("race", f"{size}base", "brief")["right_steps"]
+        for size in ("", "small-")
+    }
+    assert gain[""] > 0.03
+    assert gain[""] > gain["small-"]
