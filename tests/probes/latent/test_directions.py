@@ -197,7 +197,7 @@ def test_the_origin_says_whose_activations_on_whose_text(pair: Pair, texts: dict
     acts = capture(pair.base, both, sites="resid_post.1", positions="generated")
     label = (acts.rows["index"] % 2 == 0).to_numpy()
     named = direction(acts, label, site="resid_post.1", texts=both)
-    assert named.origin == f"{pair.base.name} activations, mixed text"
+    assert named.origin == "base activations, mixed text"
     assert direction(acts, label, site="resid_post.1", origin="mine").origin == "mine"
 
 

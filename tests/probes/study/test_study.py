@@ -102,8 +102,14 @@ def test_random_weights_have_no_gain_to_explain(undisturbed: Path) -> None:
     assert routing["recovery"].isna().all()
 
 
+ALWAYS = ("rollouts", "probes", "steering", "routing", "calibration", "reflection")
+"""Stages whose interruption is tried in every run: those that write several files, or models' texts; the rest is slow."""
+
+
 @pytest.mark.parametrize("nth", [1, pytest.param(2, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("stage", list(STAGES))
+@pytest.mark.parametrize(
+    "stage", [name if name in ALWAYS else pytest.param(name, marks=pytest.mark.slow) for name in STAGES]
+)
 def test_killed_and_run_again_gives_identical_tables(
     stage: str, nth: int, pair: tuple[Path, Path, Path], undisturbed: Path, tmp_path: Path
 ) -> None:
