@@ -103,7 +103,7 @@ def test_random_weights_have_no_gain_to_explain(undisturbed: Path) -> None:
 
 
 ALWAYS = ("rollouts", "probes", "steering", "routing", "calibration", "reflection")
-"""Stages whose interruption is tried in every run: those that write several files, or models' texts; the rest is slow."""
+"""Stages whose interruption is tried in every run: those that write several files or texts; the others are slow."""
 
 
 @pytest.mark.parametrize("nth", [1, pytest.param(2, marks=pytest.mark.slow)])
