@@ -115,6 +115,8 @@ class Evidence:
     """Accuracy of the run trained on medium problems minus that of the one trained on too-hard ones."""
     reflection_share: Estimate | None = None
     """Share of reference tokens that carry 80 % of the spread over chains of thought, under the base."""
+    reflection_least: float | None = None
+    """The least that share could be: one token of each reference, mean over problems."""
     reflection_under_noise: Estimate | None = None
     """That share minus what noise of one size at every token would need."""
     reflection_gain: Estimate | None = None

@@ -51,6 +51,7 @@ def reflecting(materials: Materials) -> None:
         "reflection",
         Evidence(
             reflection_share=base.at("carrying"),
+            reflection_least=float((1 / base.tokens.groupby("problem").size()).mean()),
             reflection_under_noise=base.at("carrying - noise"),
             reflection_gain=base.at("weighted - plain"),
         ),

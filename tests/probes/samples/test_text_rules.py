@@ -52,3 +52,8 @@ def test_reflection() -> None:
     assert verdict("reflection", **even) == "contradicted"
     assert verdict("reflection", **{**few, "reflection_gain": at(math.nan)}) == "not identified"
     assert verdicts("reflection") == ["not measured"] * 3
+    # In a reference of four tokens nothing can lie below a third but a single token.
+    short = RULES["reflection"](Evidence(**even, reflection_least=0.25))[0]
+    assert short.verdict == "not identified"
+    assert "one token is 25% of a reference" in short.rule
+    assert RULES["reflection"](Evidence(**even, reflection_least=0.05))[0].verdict == "contradicted"
