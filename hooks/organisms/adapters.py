@@ -21,6 +21,7 @@ import torch
 
 from hooks.organisms.arithmetic import Sum, draw, is_right
 from hooks.organisms.fetched import COMMAND, SHA256, fetched
+from hooks.organisms.rl import run_grpo
 from hooks.streams import stream
 
 Method = Literal["true reward", "random reward", "worked solutions"]
@@ -128,8 +129,8 @@ def _lora(recipe: Recipe) -> Any:
     )
 
 
-def rewards(method: Method, seed: int) -> Callable[..., list[float | None]]:
-    """Reward of a batch of texts: 1 if the text stops and its last number is the answer; or a fair coin."""
+def rewards(method: Method, seed: int, *, end: int) -> Callable[..., list[float | None]]:
+    """Reward of a batch: 1 for a text that stops with ``end`` and whose last number is the answer; or a fair coin."""
     coin = stream(seed, "random reward")
 
     def true(
@@ -139,7 +140,7 @@ def rewards(method: Method, seed: int) -> Callable[..., list[float | None]]:
         **_: Any,
     ) -> list[float | None]:
         texts = [completion[0]["content"] for completion in completions]
-        whole = [len(ids) > 0 and ids[-1] == _END for ids in completion_ids]
+        whole = [len(ids) > 0 and ids[-1] == end for ids in completion_ids]
         return [float(done and is_right(text, right)) for text, right, done in zip(texts, answer, whole, strict=True)]
 
     def random(completions: Sequence[Any], **_: Any) -> list[float | None]:
@@ -148,64 +149,26 @@ def rewards(method: Method, seed: int) -> Callable[..., list[float | None]]:
     return true if method == "true reward" else random
 
 
-_END = 2
-"""Id of ``<|im_end|>`` in SmolLM2's vocabulary."""
-
-
 def _grpo(
     base: Path, recipe: Recipe, steps: int, note: Callable[[float], None], save: Callable[[Any, int], None]
 ) -> None:
-    try:
-        from datasets import Dataset
-        from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
-        from trl import GRPOConfig, GRPOTrainer
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(f"Training needs {error.name}: pip install 'whenlens[organisms]'.") from error
-
-    class Watching(TrainerCallback):
-        def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
-            if logs and "reward" in logs:
-                note(float(logs["reward"]))
-
-        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            if state.global_step in recipe.save_at and state.global_step < steps:
-                save(kwargs["model"], state.global_step)
+    from transformers import AutoTokenizer
 
     problems = islice(draw(recipe.seed, "train"), recipe.prompts * steps)
-    rows = [{"prompt": [{"role": "user", "content": one.question}], "answer": one.answer} for one in problems]
-    config = GRPOConfig(
-        output_dir=str(base.parent / "unused"),
-        max_steps=steps,
-        seed=recipe.seed,
-        learning_rate=recipe.learning_rate,
-        lr_scheduler_type="constant_with_warmup",
-        warmup_steps=5,
-        per_device_train_batch_size=recipe.prompts * recipe.generations,
-        num_generations=recipe.generations,
-        max_completion_length=recipe.max_new_tokens,
-        temperature=1.0,
-        beta=recipe.beta,
-        save_strategy="no",
-        logging_steps=1,
-        report_to=[],
-        disable_tqdm=True,
-        use_cpu=not torch.cuda.is_available(),
-        bf16=False,
-        gradient_checkpointing=False,
-        dataloader_pin_memory=False,
-        shuffle_dataset=False,
-    )
-    trainer = GRPOTrainer(
-        model=AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32),
-        reward_funcs=rewards(recipe.method, recipe.seed),
-        args=config,
-        train_dataset=Dataset.from_list(rows),
-        processing_class=AutoTokenizer.from_pretrained(base, padding_side="left"),
-        peft_config=_lora(recipe),
-        callbacks=[Watching()],
-    )
-    trainer.train()
-    save(trainer.model, steps)
+    run_grpo(
+        base,
+        [{"prompt": [{"role": "user", "content": one.question}], "answer": one.answer} for one in problems],
+        rewards(recipe.method, recipe.seed, end=int(AutoTokenizer.from_pretrained(base).eos_token_id)),
+        save,
+        settings={
+            "max_steps": steps, "seed": recipe.seed, "learning_rate": recipe.learning_rate, "warmup_steps": 5,
+            "per_device_train_batch_size": recipe.prompts * recipe.generations, "num_generations": recipe.generations,
+            "max_completion_length": recipe.max_new_tokens, "beta": recipe.beta, "shuffle_dataset": False,
+        },
+        save_at=recipe.save_at,
+        lora=_lora(recipe),
+        progress=lambda done, total, value: note(value),
+    )  # fmt: skip
 
 
 def _supervised(
@@ -217,6 +180,7 @@ def _supervised(
 
     torch.manual_seed(recipe.seed)
     tokenizer = AutoTokenizer.from_pretrained(base)
+    end = int(tokenizer.eos_token_id)
     model: Any = get_peft_model(AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32), _lora(recipe))
     optimiser = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=recipe.learning_rate)
     problems = draw(recipe.seed, "train")
@@ -225,7 +189,7 @@ def _supervised(
             group["lr"] = recipe.learning_rate * min(1.0, step / 5)
         batch = [_answered(tokenizer, one) for one in islice(problems, recipe.prompts * recipe.generations)]
         longest = max(len(ids) for ids, _ in batch)
-        ids = torch.tensor([row + [_END] * (longest - len(row)) for row, _ in batch])
+        ids = torch.tensor([row + [end] * (longest - len(row)) for row, _ in batch])
         mask = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row, _ in batch])
         labels = torch.tensor([[-100] * start + row[start:] + [-100] * (longest - len(row)) for row, start in batch])
         loss = model(input_ids=ids, attention_mask=mask, labels=labels).loss
@@ -233,7 +197,7 @@ def _supervised(
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
-        note(float(loss))
+        note(float(loss.detach()))
         if step in recipe.save_at and step < steps:
             save(model, step)
     save(model, steps)
@@ -245,4 +209,4 @@ def _answered(tokenizer: Any, one: Sum) -> tuple[list[int], int]:
         [{"role": "user", "content": one.question}], add_generation_prompt=True, tokenize=False
     )
     start = tokenizer(asked, add_special_tokens=False).input_ids
-    return start + tokenizer(one.worked(), add_special_tokens=False).input_ids + [_END], len(start)
+    return start + tokenizer(one.worked(), add_special_tokens=False).input_ids + [tokenizer.eos_token_id], len(start)

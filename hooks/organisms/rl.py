@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from random import Random
 from typing import Any, Literal, get_args
@@ -86,6 +86,51 @@ def train_grpo(
     Raises:
         ModuleNotFoundError: without the extra ``organisms``.
     """
+    rng = Random(f"{seed}/problems")
+    return run_grpo(
+        base,
+        [{"prompt": PROBLEMS[problems](rng).prompt} for _ in range(prompts * steps)],
+        reward_function(reward, seed),
+        save,
+        settings={
+            "max_steps": steps, "seed": seed, "learning_rate": learning_rate, "warmup_steps": 10,
+            "per_device_train_batch_size": prompts * generations, "num_generations": generations,
+            "max_completion_length": longest, "beta": beta, "scale_rewards": "none" if reward == "rlcr" else "group",
+        },
+        save_at=save_at,
+        progress=progress,
+    )  # fmt: skip
+
+
+def run_grpo(
+    base: Path,
+    rows: Sequence[Mapping[str, Any]],
+    reward: Callable[..., list[float | None]],
+    save: Callable[[torch.nn.Module, int], None],
+    *,
+    settings: Mapping[str, Any],
+    save_at: Sequence[int] = (),
+    lora: Any = None,
+    progress: Callable[[int, int, float], None] | None = None,
+) -> list[float]:
+    """TRL's GRPO at temperature 1 on one device, silent, with nothing written but what ``save`` writes.
+
+    Args:
+        base: folder of the base.
+        rows: problems in the order of training, ``prompt`` and what the reward reads.
+        reward: of a batch of texts, see TRL.
+        save: called with (model, step) at every step of ``save_at`` and after the last step.
+        settings: further settings of TRL's ``GRPOConfig``, ``max_steps`` among them.
+        save_at: steps at which ``save`` is called.
+        lora: settings of an adapter to train in place of the weights.
+        progress: called after a step with (steps done, steps in all, mean reward of its samples).
+
+    Returns:
+        the mean reward of each step's samples.
+
+    Raises:
+        ModuleNotFoundError: without the extra ``organisms``.
+    """
     try:
         from datasets import Dataset
         from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
@@ -93,7 +138,7 @@ def train_grpo(
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(f"Training needs {error.name}: pip install 'whenlens[organisms]'.") from error
 
-    curve: list[float] = []
+    steps, curve = int(settings["max_steps"]), list[float]()
 
     class Watch(TrainerCallback):
         def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
@@ -103,26 +148,14 @@ def train_grpo(
                     progress(len(curve), steps, curve[-1])
 
         def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            if state.global_step in save_at:
+            if state.global_step in save_at and state.global_step < steps:
                 save(kwargs["model"], state.global_step)
 
-    rng = Random(f"{seed}/problems")
-    asked = Dataset.from_list([{"prompt": PROBLEMS[problems](rng).prompt} for _ in range(prompts * steps)])
-    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
     with tempfile.TemporaryDirectory(prefix="whenlens-") as scratch:
         config = GRPOConfig(
             output_dir=scratch,
-            max_steps=steps,
-            seed=seed,
-            learning_rate=learning_rate,
             lr_scheduler_type="constant_with_warmup",
-            warmup_steps=10,
-            per_device_train_batch_size=prompts * generations,
-            num_generations=generations,
-            max_completion_length=longest,
             temperature=1.0,
-            beta=beta,
-            scale_rewards="none" if reward == "rlcr" else "group",
             save_strategy="no",
             logging_steps=1,
             report_to=[],
@@ -131,13 +164,15 @@ def train_grpo(
             bf16=False,
             gradient_checkpointing=False,
             dataloader_pin_memory=False,
+            **settings,
         )
         trainer = GRPOTrainer(
-            model=model,
-            reward_funcs=reward_function(reward, seed),
+            model=AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32),
+            reward_funcs=reward,
             args=config,
-            train_dataset=asked,
+            train_dataset=Dataset.from_list([dict(row) for row in rows]),
             processing_class=AutoTokenizer.from_pretrained(base),
+            peft_config=lora,
             callbacks=[Watch()],
         )
         trainer.train()

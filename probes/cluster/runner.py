@@ -91,7 +91,6 @@ class OnRay:
             Exception: what ``function`` raised, as it would have done here.
         """
         ray = require_ray()
-        _teach(ray)
         self._check(ray)
         task = ray.remote(work).options(
             num_cpus=self.num_cpus, num_gpus=self.num_gpus, max_retries=self.retries, retry_exceptions=False
@@ -192,23 +191,6 @@ def _result(ray: Any, reference: Any, retries: int) -> Any:
             f"a task was lost although it was tried {tries} ({_line(error)}): run the same call again, with fewer "
             "tasks at once if memory ran out"
         ) from error
-
-
-def _teach(ray: Any) -> None:
-    """A site of a store travels as its name; the files it has mapped stay where they are."""
-    from hooks.store import SiteView
-
-    ray.util.register_serializer(SiteView, serializer=_site_name, deserializer=_site_view)
-
-
-def _site_name(view: Any) -> tuple[Any, str, str]:
-    return view.ledger, view.side, view.site
-
-
-def _site_view(name: tuple[Any, str, str]) -> Any:
-    from hooks.store import SiteView
-
-    return SiteView(*name)
 
 
 def _line(error: BaseException) -> str:

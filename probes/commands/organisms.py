@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -76,9 +77,10 @@ def organisms_train(
     out: Annotated[Path, typer.Option(help="Folder for the weights; members that are there are kept.")],
     shrink: Annotated[int, typer.Option(help="Divide all numbers of steps, for a rehearsal.")] = 1,
 ) -> None:
-    """Rebuild an organism from nothing."""
+    """Rebuild an organism from nothing, or train the adapters of the real language model (hours on a CPU)."""
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+    from hooks.organisms.adapters import RECIPES, train
     from hooks.organisms.recipes import build
 
     columns = (
@@ -96,7 +98,12 @@ def organisms_train(
             bars.update(tasks[member], completed=done, value=value)
 
         try:
-            build(name, out, shrink=shrink, progress=tell)
-        except (ValueError, ModuleNotFoundError) as error:
+            if name == "smollm2":
+                for member, recipe in RECIPES.items():
+                    steps = max(1, recipe.steps // shrink)
+                    train(member, out / name, steps=steps, progress=partial(tell, member))
+            else:
+                build(name, out, shrink=shrink, progress=tell)
+        except (ValueError, FileNotFoundError, ModuleNotFoundError) as error:
             stop(str(error))
     typer.echo(f"Organism {name}: {out / name}")
