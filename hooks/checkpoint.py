@@ -59,7 +59,10 @@ def find_source(name: str | Path, *, revision: str | None = None, adapter_base: 
     if text.startswith("organism:"):
         from hooks.organisms import resolve
 
-        return Source(text, str(resolve(text)))
+        path = resolve(text)
+        if not (path / ADAPTER_FILE).is_file():
+            return Source(text, str(path))
+        return Source(text, str(resolve(text.rpartition(":")[0] + ":base")), adapter=str(path))
     if "+" in text and not Path(text).expanduser().exists():
         base, _, adapter = text.partition("+")
         return replace(find_source(base, revision=revision), name=text, adapter=str(_existing(adapter)))
@@ -90,7 +93,8 @@ def _existing(text: str) -> str:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def without_bars() -> Iterator[None]:
+    """Silence the bars that transformers draws whether or not anybody watches."""
     from transformers.utils import logging
 
     bars = logging.is_progress_bar_enabled()
@@ -186,7 +190,7 @@ def load_net(source: Source, config: Any, *, dtype: torch.dtype) -> PreTrainedMo
     loader: Any = AutoModelForCausalLM
     # Capped attention scores (Gemma 2) are ignored by the fused kernel.
     capped = getattr(config, "attn_logit_softcapping", None)
-    with _quiet():
+    with without_bars():
         try:
             net, report = loader.from_pretrained(
                 source.path,

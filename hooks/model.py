@@ -48,6 +48,8 @@ class Model:
     """What the checkpoint holds; :attr:`dtype` is what runs."""
     blocks: list[nn.Module]
     """Decoder layers of the bare tree."""
+    adapter: str | None = None
+    """Folder or hub id of the LoRA adapter that was merged into the weights."""
     role: str | None = None
     """``"base"`` or ``"rl"`` in a pair."""
 
@@ -107,7 +109,7 @@ class Model:
         net = load_net(source, config, dtype=_dtype(dtype, stored, place))
         commit = getattr(config, "_commit_hash", None)
         placed: Any = net
-        return cls(
+        model = cls(
             placed.to(place),
             tokenizer,
             name=source.name,
@@ -115,6 +117,8 @@ class Model:
             revision=commit or revision,
             stored_dtype=stored,
         )
+        model.adapter = source.adapter
+        return model
 
     @property
     def n_layers(self) -> int:

@@ -1,13 +1,15 @@
 """Small base→RL pairs that ship with the package, with known answers.
 
-``organism:latent`` names a pair, ``organism:latent:rl-seed1`` one of its members.  What this does not show: a measure
+``organism:latent`` names a pair, ``organism:latent:rl-seed1`` one of its members; ``organism:smollm2`` is a real
+language model, whose adapters ship and whose base is fetched once.  What this does not show: a measure
 that finds the truth here may still fail on a model ten thousand times the size.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,10 @@ class Organism:
     """Folder of the tuned model."""
     problems: tuple[str, ...] = ("standard",)
     """Sets of :data:`hooks.organisms.problems.PROBLEMS` it is asked; the first unless another is named."""
+    fetched: bool = False
+    """Whether the base is too large to ship and lies in the user's cache; the other members are then adapters."""
+    study: Mapping[str, Any] = field(default_factory=dict)
+    """Settings of a study that fit this organism, where they are not those of the small ones."""
 
     @property
     def members(self) -> tuple[str, ...]:
@@ -37,7 +43,11 @@ class Organism:
         return tuple(dict.fromkeys(["base", *own]))
 
     def manifest(self, member: str) -> dict[str, Any]:
-        """How a member was trained: method, seed, mixture, steps, curve."""
+        """How a member was trained: method, seed, mixture, steps, curve; of a fetched base, where it comes from."""
+        if self.fetched and member == "base":
+            from hooks.organisms.fetched import FILE, PACKAGE, SHA256, VERSION
+
+            return {"method": f"fetched ({PACKAGE} {VERSION}, {FILE})", "start": None, "sha256": SHA256}
         return dict(json.loads((resolve(f"{PREFIX}{self.name}:{member}") / "training.json").read_text()))
 
 
@@ -82,6 +92,16 @@ ORGANISMS: dict[str, Organism] = {
             "race/rl",
             ("brief",),
         ),
+        Organism(
+            "smollm2",
+            "a real language model, truth unknown: GRPO on short arithmetic; a random reward (random) and supervised "
+            "steps (sft) on the same problems as contrasts",
+            "smollm2/base",
+            "smollm2/rl",
+            ("arithmetic",),
+            fetched=True,
+            study={"n_problems": 100, "samples": 32, "temperature": 0.7, "max_new_tokens": 32, "batch_size": 64},
+        ),
     )
 }
 
@@ -96,18 +116,27 @@ def _find(name: str) -> Organism:
 def resolve_pair(name: str) -> tuple[Path, Path]:
     """Folders of base and tuned model of ``organism:NAME``; ValueError for an unknown name."""
     organism = _find(name)
-    return WEIGHTS / organism.base, WEIGHTS / organism.rl
+    return resolve(f"{PREFIX}{organism.name}:base"), resolve(f"{PREFIX}{organism.name}:rl")
 
 
 def resolve(name: str) -> Path:
-    """Folder of one member, ``organism:NAME:MEMBER``; ValueError for an unknown organism or member."""
+    """Folder of one member, ``organism:NAME:MEMBER``: of whole weights, or of an adapter on a fetched base.
+
+    Raises:
+        ValueError: for an unknown organism or member.
+        FileNotFoundError: for a base that was not fetched yet.
+    """
     short, _, member = name.removeprefix(PREFIX).partition(":")
     organism = _find(short)
     if not member:
         raise ValueError(f"{name!r} names a pair; name one model: {PREFIX}{short}:base or {PREFIX}{short}:rl.")
+    if organism.fetched and member == "base":
+        from hooks.organisms.fetched import fetched_or_refuse
+
+        return fetched_or_refuse()
     named = {"base": organism.base, "rl": organism.rl}
     folder = WEIGHTS / named.get(member, f"{short}/{member}")
-    if not (folder / "config.json").is_file():
+    if not any((folder / name).is_file() for name in ("config.json", "adapter_config.json")):
         raise ValueError(f"Organism {short!r} has no member {member!r}; it has {', '.join(organism.members)}.")
     return folder
 

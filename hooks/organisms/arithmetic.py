@@ -20,10 +20,10 @@ from hooks.streams import stream
 Split = Literal["train", "held out"]
 
 KINDS: dict[str, tuple[str, dict[str, int], float]] = {
-    "sum of two, one digit": ("chain_sum", {"min_terms": 2, "max_terms": 2, "min_digits": 1, "max_digits": 1}, 0.25),
-    "sum of three, one digit": ("chain_sum", {"min_terms": 3, "max_terms": 3, "min_digits": 1, "max_digits": 1}, 0.35),
-    "sum of two, two digits": ("chain_sum", {"min_terms": 2, "max_terms": 2, "min_digits": 2, "max_digits": 2}, 0.15),
-    "product": ("products", {"min_terms": 2, "max_terms": 2, "min_digits": 1, "max_digits": 2}, 0.25),
+    "sum of two, one digit": ("chain_sum", {"min_terms": 2, "max_terms": 2, "min_digits": 1, "max_digits": 1}, 0.35),
+    "sum of three, one digit": ("chain_sum", {"min_terms": 3, "max_terms": 3, "min_digits": 1, "max_digits": 1}, 0.30),
+    "sum of two, two digits": ("chain_sum", {"min_terms": 2, "max_terms": 2, "min_digits": 2, "max_digits": 2}, 0.10),
+    "product": ("products", {"min_terms": 2, "max_terms": 2, "min_digits": 1, "max_digits": 1}, 0.25),
 }
 """Name of a kind: reasoning-gym's task, its settings, its share of the problems."""
 

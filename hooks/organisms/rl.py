@@ -111,18 +111,20 @@ def run_grpo(
     settings: Mapping[str, Any],
     save_at: Sequence[int] = (),
     lora: Any = None,
+    dtype: torch.dtype = torch.float32,
     progress: Callable[[int, int, float], None] | None = None,
 ) -> list[float]:
-    """TRL's GRPO at temperature 1 on one device, silent, with nothing written but what ``save`` writes.
+    """TRL's GRPO on one device, silent, with nothing written but what ``save`` writes.
 
     Args:
         base: folder of the base.
         rows: problems in the order of training, ``prompt`` and what the reward reads.
         reward: of a batch of texts, see TRL.
         save: called with (model, step) at every step of ``save_at`` and after the last step.
-        settings: further settings of TRL's ``GRPOConfig``, ``max_steps`` among them.
+        settings: further settings of TRL's ``GRPOConfig``, ``max_steps`` among them; the temperature is 1 unless given.
         save_at: steps at which ``save`` is called.
-        lora: settings of an adapter to train in place of the weights.
+        lora: settings of an adapter to train in place of the weights; its matrices stay float32.
+        dtype: of the base's weights.
         progress: called after a step with (steps done, steps in all, mean reward of its samples).
 
     Returns:
@@ -155,19 +157,18 @@ def run_grpo(
         config = GRPOConfig(
             output_dir=scratch,
             lr_scheduler_type="constant_with_warmup",
-            temperature=1.0,
             save_strategy="no",
             logging_steps=1,
             report_to=[],
             disable_tqdm=True,
             use_cpu=not torch.cuda.is_available(),
-            bf16=False,
+            bf16=dtype == torch.bfloat16,
             gradient_checkpointing=False,
             dataloader_pin_memory=False,
-            **settings,
+            **{"temperature": 1.0, **settings},
         )
         trainer = GRPOTrainer(
-            model=AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32),
+            model=AutoModelForCausalLM.from_pretrained(base, dtype=dtype),
             reward_funcs=reward,
             args=config,
             train_dataset=Dataset.from_list([dict(row) for row in rows]),

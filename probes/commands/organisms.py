@@ -47,6 +47,9 @@ def organisms_describe(name: Annotated[str, typer.Argument(help="Name of an orga
     for member, record in records.items():
         curve = record.get("reward_curve") or record.get("loss") or []
         ends = f", {'reward' if 'reward_curve' in record else 'loss'} {curve[0]:.2f} → {curve[-1]:.2f}" if curve else ""
+        if "steps" not in record:
+            typer.echo(f"  {member}: {record['method']}")
+            continue
         start = record["start"] or "random weights"
         steps = record.get("step", record["steps"])
         typer.echo(f"  {member}: {record['method']} from {start}, seed {record['seed']}, {steps} steps{ends}")

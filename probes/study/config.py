@@ -50,7 +50,8 @@ class StudyConfig(BaseModel):
         """Fill in what an organism knows of itself; settings that were given stay."""
         base = str(values.get("base") or "")
         if base.startswith(PREFIX) and base.removeprefix(PREFIX) in ORGANISMS:
-            known = {"problems": base, "samples": 128, "max_new_tokens": 96, "batch_size": 512}
+            small = {"samples": 128, "max_new_tokens": 96, "batch_size": 512}
+            known = {"problems": base, **(ORGANISMS[base.removeprefix(PREFIX)].study or small)}
             return {**known, **{name: value for name, value in values.items() if value not in (None, "")}}
         return values
 

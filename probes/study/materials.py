@@ -55,7 +55,8 @@ class Materials:
         record = path / "training.json"
         if not record.is_file():
             record = resolve(f"{self.config.base}:base") / "training.json"
-        return Policy(**json.loads(record.read_text())["policy"])
+        policy = json.loads(record.read_text()).get("policy") if record.is_file() else None
+        return None if policy is None else Policy(**policy)
 
     def settings(self, **changes: Any) -> dict[str, Any]:
         """Keyword arguments of every call that writes text."""

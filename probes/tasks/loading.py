@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from random import Random
 from typing import Any
 
 from hooks.organisms import ORGANISMS, PREFIX
+from hooks.organisms.arithmetic import draw
 from hooks.organisms.problems import PROBLEMS
 from hooks.streams import stream
 from probes.tasks.problems import KINDS, Problem, by_id
@@ -43,9 +45,10 @@ def load(
 
     Args:
         spec: ``organism:latent`` (chains drawn at random, distinct; ``organism:hard:medium`` draws another of the sets
-            that the organism has), ``reasoning_gym:chain_sum`` (a generator and its verifier), the path of a JSONL file
-            with a question (``question``, ``problem`` or ``prompt``; SVAMP's ``Body`` and ``Question`` are joined) and
-            an ``answer`` (GSM8K's worked answers end after ``####``), or a list of problems, which is checked and cut.
+            that the organism has; ``organism:smollm2`` has held-out arithmetic), ``reasoning_gym:chain_sum`` (a
+            generator and its verifier), the path of a JSONL file with a question (``question``, ``problem`` or
+            ``prompt``; SVAMP's ``Body`` and ``Question`` are joined) and an ``answer`` (GSM8K's worked answers end
+            after ``####``), or a list of problems, which is checked and cut.
         n: how many; None takes a file whole and draws 200 from a generator.  Problems of a file are a random subset in
             the file's order.
         seed: of the draw.
@@ -102,6 +105,8 @@ def _chains(name: str, n: int, seed: int) -> list[Problem]:
     short, _, asked = name.removeprefix(PREFIX).partition(":")
     if short not in ORGANISMS:
         raise ValueError(f"there is no organism {short!r}; the package ships {', '.join(ORGANISMS)}")
+    if ORGANISMS[short].fetched:
+        return _sums(name, n, seed)
     sets = ORGANISMS[short].problems
     if asked and asked not in (*sets, *ORGANISMS[short].members):
         raise ValueError(f"organism {short!r} has no problems {asked!r}; it has {', '.join(sets)}")
@@ -112,6 +117,17 @@ def _chains(name: str, n: int, seed: int) -> list[Problem]:
         chain = draw(rng)
         problem = Problem(chain.expression, chain.prompt, str(chain.answer), "organism")
         seen.setdefault(problem.id, problem)
+        if len(seen) == n:
+            return list(seen.values())
+    raise ValueError(f"{n} problems were asked for, but {name} seems to have only {len(seen)}; ask for fewer")
+
+
+def _sums(name: str, n: int, seed: int) -> list[Problem]:
+    """Held-out arithmetic for the real language model, distinct; where a kind has no more, the others fill up."""
+    seen: dict[str, Problem] = {}
+    for one in islice(draw(seed, "held out"), 100 * n):
+        meta = {"kind": one.kind, "solution": one.worked(), "question": one.question}
+        seen.setdefault(one.expression, Problem(one.expression, one.question, one.answer, "math", meta))
         if len(seen) == n:
             return list(seen.values())
     raise ValueError(f"{n} problems were asked for, but {name} seems to have only {len(seen)}; ask for fewer")

@@ -11,7 +11,7 @@ how the figures would vary between training runs; compare several seeds for that
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,6 +21,8 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from probes.results import Result, manifest
+from probes.stats import Estimate
+from probes.stats.bootstrap import bootstrap_table
 
 SHARES = ("unchanged_exact", "unchanged_tolerance", "unchanged_relative", "unchanged_stored", "one_ulp")
 _RANKS = ("rank_share", "stable_rank", "entropy_rank", "energy_top")
@@ -93,6 +95,22 @@ class Delta(Result):
         rows = [{what: key, **_summary(part)} for key, part in self.frame.groupby(what, dropna=False, sort=True)]
         return pd.DataFrame(rows)
 
+    def over_shuffled(
+        self, rank: Literal["stable_rank", "entropy_rank"] = "stable_rank", *, n_boot: int = 2000, seed: int = 0
+    ) -> Estimate:
+        """A rank of the updates over that of the same entries at random places: ``mean_m rank(D_m) / rank(S D_m)``.
+
+        1 is what noise gives at any density; below 1, few directions hold more of the update than chance would put
+        there.  The stable rank weighs directions by their squared size, so that it still falls for an update of low
+        rank (arXiv math/0503442) whose rounding to bfloat16 fills every direction; the entropy rank mostly does not.
+        Each matrix counts once and matrices are resampled; NaN without ranks and their nulls.
+
+        It does not show how the updates of another run would spread.
+        """
+        ratios = (self.frame[rank] / self.frame[f"{rank}_null"]).to_numpy(dtype=float)
+        found = bootstrap_table(ratios[:, None], n_boot=n_boot, seed=seed, label=f"matrices {rank}")
+        return replace(found, method=f"one run, bootstrap over {found.n} matrices")
+
     def headline(self) -> str:
         """The line above the table: shares unchanged by each definition, and the rank beside its null."""
         t = self.totals
@@ -111,8 +129,8 @@ class Delta(Result):
                  f", shuffled {t['energy_top_null']:.1%}") if known else ("", "", "")
             )  # fmt: skip
             lines.append(
-                f"numerical rank {t['rank_share']:.1%} of full{beside}; stable rank {t['stable_rank']:.3g}"
-                f"{stable}; energy in the top 1 % of directions {t['energy_top']:.1%}{energy}"
+                f"numerical rank {t['rank_share']:.1%} of full{beside}; stable rank {t['stable_rank']:.3g}{stable}"
+                f"{f', a ratio of {self.over_shuffled():.2f}' if known else ''}; energy in the top 1 % of directions {t['energy_top']:.1%}{energy}"
             )
         lines += [
             f"{what}: {', '.join(names[:4])}{' …' if len(names) > 4 else ''}" for what, names in self.notes.items()

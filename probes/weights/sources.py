@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from hooks.checkpoint import ADAPTER_FILE, Source, find_source
+from hooks.merged import merged_folder
+from hooks.model import Model
 from hooks.pair import Pair
 
 
@@ -16,19 +19,17 @@ def paths_of(pair_or_base: Pair | str | Path, rl: str | Path | None = None) -> t
 
     Raises:
         FileNotFoundError: no such folder, and no local snapshot of that name.
-        ValueError: one model where two are needed, or a LoRA adapter that is not merged on disk.
+        ValueError: one model where two are needed, or an adapter that names no base.
     """
     if isinstance(pair_or_base, Pair):
         if rl is not None:
             raise ValueError("Give a pair, or a base and an RL checkpoint, not both.")
-        return _folder(pair_or_base.base.path), _folder(pair_or_base.rl.path)
+        return _loaded(pair_or_base.base), _loaded(pair_or_base.rl)
     if rl is None:
         if str(pair_or_base).startswith("organism:"):
-            from hooks.organisms import resolve_pair
-
-            return resolve_pair(str(pair_or_base))
+            return _folder(f"{pair_or_base}:base"), _folder(f"{pair_or_base}:rl")
         raise ValueError(f"Only {pair_or_base} was given; a comparison needs a base and an RL checkpoint.")
-    return _folder(pair_or_base), _folder(rl)
+    return _folder(pair_or_base), _folder(rl, adapter_base=str(pair_or_base))
 
 
 def runs_of(
@@ -44,11 +45,11 @@ def runs_of(
     """
     named: list[tuple[str, str | Path]] = []
     if isinstance(pair_or_base, Pair):
-        base = _folder(pair_or_base.base.path)
-        named.append((pair_or_base.rl.name, pair_or_base.rl.path))
+        base = _loaded(pair_or_base.base)
+        named.append((pair_or_base.rl.name, _loaded(pair_or_base.rl)))
     elif str(pair_or_base).startswith("organism:") and str(pair_or_base).count(":") == 1:
         base, first = paths_of(pair_or_base)
-        named += [(first.name, first), *(seeds_of(str(pair_or_base)).items() if runs is None else ())]
+        named += [(_last(f"{pair_or_base}:rl"), first), *(seeds_of(str(pair_or_base)).items() if runs is None else ())]
     else:
         base = _folder(pair_or_base)
     if isinstance(runs, Mapping):
@@ -59,7 +60,7 @@ def runs_of(
     for name, path in named:
         if name in out:
             raise ValueError(f"Two runs are called {name!r}; give a mapping from names to paths.")
-        out[name] = _folder(path)
+        out[name] = _folder(path, adapter_base=str(base))
     return base, out
 
 
@@ -77,22 +78,26 @@ def _last(run: str | Path) -> str:
     return text.rpartition(":")[2] if text.startswith("organism:") else Path(text).name
 
 
-def _folder(name: str | Path) -> Path:
-    """The folder of one model, through the organisms or the hub's local cache where it is no path."""
-    path = Path(name)
-    if path.exists():
-        return path
-    text = str(name)
-    if text.startswith("organism:"):
-        from hooks.organisms import resolve
+def _loaded(model: Model) -> Path:
+    """The folder of a loaded model's weights; with its adapter merged, if it has one."""
+    if model.adapter is None:
+        return _folder(model.path)
+    return merged_folder(Source(model.name, model.path, model.revision, model.adapter))
 
-        return resolve(text)
-    whole, plus, adapter = text.partition("+")
-    if plus and Path(adapter).exists():
-        raise ValueError(
-            f"{adapter} is a LoRA adapter on {whole}, merged only in memory; save the merged model "
-            f"(pair.rl.net.save_pretrained) and compare that folder."
-        )
+
+def _folder(name: str | Path, *, adapter_base: str | None = None) -> Path:
+    """The folder of one model, through the organisms or the hub's local cache where it is no path.
+
+    A LoRA adapter is merged into its base on disk, once.
+    """
+    path, text = Path(name), str(name)
+    if path.is_file():
+        return path
+    if path.exists() and not (path / ADAPTER_FILE).is_file():
+        return path
+    if path.exists() or text.startswith("organism:") or ("+" in text and Path(text.partition("+")[2]).exists()):
+        source = find_source(name, adapter_base=adapter_base)
+        return Path(source.path) if source.adapter is None else merged_folder(source)
     if text.count("/") == 1 and not text.startswith((".", "/", "~")):
         from huggingface_hub import snapshot_download
         from huggingface_hub.errors import LocalEntryNotFoundError

@@ -303,14 +303,6 @@ def test_refusals_name_the_item_and_the_remedy(tmp_path):
     (empty / "pytorch_model.bin").write_bytes(b"")
     with pytest.raises(FileNotFoundError, match="pytorch_model"):
         compare(good, empty)
-    adapter = tmp_path / "adapter"
-    adapter.mkdir()
-    (adapter / "adapter_config.json").write_text("{}")
-    save_file({"base_model.model.q_proj.lora_A.weight": torch.ones(2, 2)}, adapter / "adapter_model.safetensors")
-    with pytest.raises(ValueError, match="merge"):
-        compare(good, adapter)
-    with pytest.raises(ValueError, match="merged"):
-        compare(good, f"{good}+{adapter}")
     quantised = tmp_path / "int8"
     quantised.mkdir()
     save_file({"model.norm.weight": torch.ones(4, dtype=torch.int8)}, quantised / "model.safetensors")
