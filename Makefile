@@ -19,7 +19,7 @@ test-all: $(STAMP)
 	$(BIN)/python -m pytest -m ""
 
 bench: $(STAMP)
-	$(BIN)/python -m tests.bench
+	MODEL=$(MODEL) $(BIN)/python -m tests.bench
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -70,6 +70,8 @@ class Case:
         """The models, with no end-of-sequence token."""
         if self.name == "organism":
             pair = Pair.load("organism:latent", device=DEVICE)
+        elif self.name == "smollm2":
+            pair = Pair.load("organism:smollm2", device=DEVICE)
         else:
             shape = {**LLAMA, "d_vocab": self.d_vocab}
             folders = [tiny("llama", **shape, perturb=size) for size in (0.0, self.perturb)]
@@ -86,18 +88,28 @@ class Case:
             from probes import tasks
 
             return list(tasks.load("organism:latent", n=n))
+        if self.name == "smollm2":
+            from probes import tasks
+
+            # Through the template once, here, so that every arm reads the same tokens.
+            show: Any = self.pair.base.tokenizer.apply_chat_template
+            asked = [[{"role": "user", "content": one.prompt}] for one in tasks.load("organism:smollm2", n=n)]
+            texts = [show(turns, tokenize=False, add_generation_prompt=True) for turns in asked]
+            return [SimpleNamespace(id=str(at), prompt=text) for at, text in enumerate(texts)]
         texts = [f"{at} answer {7 * at + 11} + {at * at} then wait {3 * at} = " * 2 for at in range(n)]
         return [SimpleNamespace(id=str(at), prompt=text) for at, text in enumerate(texts)]
 
     def mixed(self, gate: Gate, *, draft: int | str = "auto", waves: int | None = None) -> Any:
         """Write with both."""
         asked = self.prompts[: BATCH * (waves or self.waves)]
-        return mix(self.pair, asked, gate=gate, draft=draft, max_new_tokens=self.tokens, batch_size=BATCH)
+        settings: Any = {"max_new_tokens": self.tokens, "batch_size": BATCH, "template": "none"}
+        return mix(self.pair, asked, gate=gate, draft=draft, **settings)
 
     def alone(self, *, tokens: int | None = None, waves: int | None = None) -> Any:
         """Write with the primary."""
         asked = self.prompts[: BATCH * (waves or self.waves)]
-        return generate(self.pair.base, asked, max_new_tokens=tokens or self.tokens, batch_size=BATCH)
+        settings: Any = {"max_new_tokens": tokens or self.tokens, "batch_size": BATCH, "template": "none"}
+        return generate(self.pair.base, asked, **settings)
 
     def foreign(self) -> None:
         """Write with Hugging Face, batch by batch."""
@@ -107,7 +119,7 @@ class Case:
     @torch.no_grad()
     def _foreign(self, asked: list[Any]) -> Any:
         model = self.pair.base
-        batch = pad_left(model.encode([one.prompt for one in asked]), pad_id=0, device=model.device)
+        batch = pad_left(model.encode([one.prompt for one in asked], template="none"), pad_id=0, device=model.device)
         settings = deepcopy(model.net.generation_config)
         # An id that no model writes: None would be filled in again from the model's own settings.
         settings.eos_token_id, settings.pad_token_id = model.d_vocab, 0
@@ -119,7 +131,7 @@ class Case:
     @torch.no_grad()
     def uncached(self, gate: Gate) -> list[list[int]]:
         """Both models in full at every step, the slow and obvious way."""
-        pair, rows = self.pair, self.pair.base.encode([one.prompt for one in self.prompts])
+        pair, rows = self.pair, self.pair.base.encode([one.prompt for one in self.prompts], template="none")
         lengths = [len(row) for row in rows]
         for _ in range(self.tokens):
             batch = pad_left(rows, pad_id=0, device=pair.base.device)
@@ -140,11 +152,13 @@ FULL = {
     "organism": Case("organism", 128, 3),
     "llama": Case("llama", 40, 2, waves=1),
     "reference": Case("organism", 256, 3, waves=1),
+    "smollm2": Case("smollm2", 40, 2, waves=1),
 }
 TINY = {
     "organism": Case("organism", 16, 1, waves=2),
     "llama": Case("llama", 4, 1, d_vocab=512, waves=1),
     "reference": Case("organism", 16, 1, waves=1),
+    "smollm2": Case("smollm2", 4, 1, waves=1),
 }
 
 
@@ -309,24 +323,26 @@ PARTS: dict[str, Callable[[dict[str, Case]], dict[str, Any]]] = {
     "llama-js": lambda cases: bench_rates(cases["llama"], "js", ("auto",)),
     "llama-entropy": lambda cases: bench_rates(cases["llama"], "entropy", ("auto",)),
     "reference": lambda cases: bench_reference(cases["reference"]),
+    "smollm2-js": lambda cases: bench_rates(cases["smollm2"], "js", ("auto",)),
+    "smollm2-entropy": lambda cases: bench_rates(cases["smollm2"], "entropy", ("auto",)),
     "memory": lambda cases: bench_memory(cases["llama"]),
 }
 
 
-def main() -> None:
-    """Run the parts asked for and write what came out."""
+def main(words: list[str] | None = None) -> None:
+    """Run the parts asked for and write what came out; the real model's only when they are named."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tiny", action="store_true", help="a size that means nothing; writes no results")
     parser.add_argument("--only", choices=PARTS, action="append", help="run this part (may be repeated)")
     parser.add_argument("--measure", type=int, metavar="VOCAB", help="print the memory of one run and stop")
     parser.add_argument("--dry", action="store_true", help="print what came out and write nothing")
-    options = parser.parse_args()
+    options = parser.parse_args(words)
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     if options.measure:
         print(json.dumps(measured(options.measure)))
         return
     print(machine())
-    for name in options.only or PARTS:
+    for name in options.only or [part for part in PARTS if not part.startswith("smollm2")]:
         found = PARTS[name](TINY if options.tiny else FULL)
         for title, own in found.items():
             print(f"{'ok  ' if own['reached'] else 'MISS'} {own['ratio']:<8} {own['goal']:<18} {title}", flush=True)
