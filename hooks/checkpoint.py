@@ -7,6 +7,7 @@ wrong and what to do.
 from __future__ import annotations
 
 import json
+import warnings
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -227,12 +228,14 @@ def _merge(net: Any, source: Source) -> Any:
             f"the adapter {source.adapter} holds no adapter_model.safetensors; save it as safetensors"
         )
     try:
-        return PeftModel.from_pretrained(net, str(source.adapter)).merge_and_unload()
+        with warnings.catch_warnings():
+            # peft asks transformers for a name that is about to go; nobody here can change that.
+            warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)
+            return PeftModel.from_pretrained(net, str(source.adapter)).merge_and_unload()
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         raise ValueError(
             f"the adapter {source.adapter} cannot be merged into {source.path}: {_sentence(error)}"
         ) from error
-    return merged
 
 
 def load_tokenizer(source: Source) -> Tokenizer:

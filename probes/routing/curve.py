@@ -46,6 +46,8 @@ class RecoveryCurve(Result):
     """Area under recovery against routed share."""
     needed: Mapping[float, Estimate | None]
     """Routed share needed for a target recovery; None where no point reaches it, or where there is no gain."""
+    least: Mapping[float, float]
+    """Lower end of the interval of that share, also where no point reaches the target; NaN without a gain."""
 
     @property
     def frame(self) -> pd.DataFrame:
@@ -114,8 +116,8 @@ def curve(
         for name in (*mixed, *(name for name in extra if name not in mixed))
     }
     points = {name: runs[name] for name in mixed}
-    area, needed = summarise(paired, [f"mixed {name}" for name in mixed], targets=targets, axis=axis, **options)
-    return RecoveryCurve(points, {name: runs[name] for name in extra}, area, needed, manifest=made)
+    area, needed, least = summarise(paired, [f"mixed {name}" for name in mixed], targets=targets, axis=axis, **options)
+    return RecoveryCurve(points, {name: runs[name] for name in extra}, area, needed, least, manifest=made)
 
 
 def row_of(run: Recovery) -> dict[str, Any]:
@@ -131,8 +133,8 @@ def row_of(run: Recovery) -> dict[str, Any]:
 
 def summarise(
     paired: Paired, arms: list[str], *, targets: tuple[float, ...], axis: Axis, n_boot: int, level: float, seed: int
-) -> tuple[Estimate, dict[float, Estimate | None]]:
-    """Area and shares needed with paired bootstrap intervals; undefined where there is no gain to explain."""
+) -> tuple[Estimate, dict[float, Estimate | None], dict[float, float]]:
+    """Area, shares needed and their lower ends, by paired bootstrap; undefined where there is no gain to explain."""
     counts = paired.opened if axis == "routed" else paired.changed
     for arm in arms:
         if np.isnan(counts[arm]).any():
@@ -140,7 +142,8 @@ def summarise(
     n = len(paired.problems)
     first = of_paired(paired, arms[0], manifest={}, n_boot=1, level=level, seed=seed)
     if first.ratio is None:
-        return Estimate(np.nan, np.nan, np.nan, n, first.reason, level), dict.fromkeys(targets)
+        nothing = Estimate(np.nan, np.nan, np.nan, n, first.reason, level)
+        return nothing, dict.fromkeys(targets), dict.fromkeys(targets, np.nan)
     draws = bootstrap_weights(n, n_boot=n_boot, seed=seed).astype(float)
     weights = np.concatenate([np.ones((1, n)), draws])
     b, r = weights @ paired.accuracy["base"], weights @ paired.accuracy["rl"]
@@ -156,12 +159,14 @@ def summarise(
     inside = percentile_interval(areas[1:], n=n, level=level)
     area = Estimate(float(areas[0]), inside.low, inside.high, n, method, level)
     needed: dict[float, Estimate | None] = {}
+    least: dict[float, float] = {}
     for target in targets:
         reach = share_needed(x, y, target)
         band = percentile_interval(reach[1:], n=n, level=level)
         found = np.isfinite(reach[0])
         needed[target] = Estimate(float(reach[0]), band.low, band.high, n, method, level) if found else None
-    return area, needed
+        least[target] = band.low
+    return area, needed, least
 
 
 def area_under(

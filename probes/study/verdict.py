@@ -30,7 +30,7 @@ def claims(materials: Materials) -> None:
         _point("gain recovered by routing", evidence.recovery, "share", _routed(evidence)),
         _point("tokens needed for 90 % of the gain", evidence.needed_90, "share", "interpolated between gates"),
         _point("gain recovered by steering the base", evidence.steering, "share", "a vector from the base alone"),
-        _point("next strategy read in the base", evidence.readability, "auroc", "held-out problems, nested layer"),
+        _point("next strategy read in the base (AUROC)", evidence.readability, "auroc", "on problems held out"),
         _point("pass@k at the largest k, RL minus base", evidence.passk_last, "points", f"k = {evidence.largest_k}"),
     ]
     sentence = answer(materials.config.name, evidence, levels)
@@ -45,8 +45,9 @@ def has_gain(evidence: Evidence) -> bool:
 def answer(name: str, evidence: Evidence, levels: dict[str, Any]) -> str:
     """The study's answer in plain words, by a rule written down beforehand.
 
-    *When*: nine tenths of the gain need at most 15 % of the tokens, and the gate beats random places at its rate.
-    *How*: nine tenths need more than 30 % of the tokens, or no gate reached them.  Anything else is *partly*.
+    *When*: nine tenths of the gain need at most 15 % of the tokens by the upper end of the interval, and the gate beats
+    random places at its rate.  *How*: they need more than 30 % by the lower end.  *Partly*: the interval lies above
+    15 % or below 30 %.  Anything else is not told apart by the data.
 
     What it does not show: the rule names the nearest story; the tables hold the evidence.
     """
@@ -66,14 +67,19 @@ def answer(name: str, evidence: Evidence, levels: dict[str, Any]) -> str:
         f"Handing {evidence.routed.value:.0%} of the tokens to the RL model recovers "
         f"{_percent(evidence.recovery)} of that gain"
     )
-    needed = evidence.needed_90.value
-    reached = "nine tenths of it were not reached" if math.isinf(needed) else f"nine tenths of it need {needed:.0%}"
+    needed = evidence.needed_90
+    if math.isinf(needed.value):
+        reached = "nine tenths of it were not reached"
+    else:
+        reached = f"nine tenths of it need {_percent(needed)}"
     ahead = evidence.recovery_over_random is not None and evidence.recovery_over_random.low > 0
-    if needed <= FEW and ahead:
+    if needed.high <= FEW and ahead:
         return f"{first}; {reached}. Most of what RL taught here is when, not how."
-    if needed > MANY:
+    if needed.low > MANY:
         return f"{first}; {reached}. The RL model has to write much of the text itself: it learned how, not only when."
-    return f"{first}; {reached}. Part of what RL taught here is when, and part is not explained by that."
+    if needed.low > FEW or needed.high <= MANY:
+        return f"{first}; {reached}. Part of what RL taught here is when, and part is not explained by that."
+    return f"{first}; {reached}. These intervals do not tell whether RL taught when or how."
 
 
 def _routed(evidence: Evidence) -> str:
@@ -81,7 +87,8 @@ def _routed(evidence: Evidence) -> str:
 
 
 def _percent(value: Estimate) -> str:
-    return f"{value.value:.0%} [{value.low:.0%}, {value.high:.0%}]"
+    low, high = (f"{end:.0%}" if math.isfinite(end) else "?" for end in (value.low, value.high))
+    return f"{value.value:.0%} [{low}, {high}]"
 
 
 def _points(value: Estimate) -> str:

@@ -83,6 +83,7 @@ def test_what_is_never_reached_is_none():
     result = curve(base=base, rl=rl, mixed={"js > 0.1": made(0.6, 10)})
     assert result.needed[0.5] is not None
     assert result.needed[0.9] is None
+    assert math.isinf(result.least[0.9])
     assert "90% never reached" in str(result)
 
 
