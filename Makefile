@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 OUT ?= runs/demo
+# Files of tests are shared out among this many processes.
+WORKERS ?= 2
 # Small models run faster on one thread than on two that wait for each other.
 export OMP_NUM_THREADS ?= 1
 
@@ -13,10 +15,10 @@ demo: $(STAMP)
 	$(BIN)/whenlens study organism:latent --out $(OUT)
 
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 test-all: $(STAMP)
-	$(BIN)/python -m pytest -m ""
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m ""
 
 bench: $(STAMP)
 	MODEL=$(MODEL) $(BIN)/python -m tests.bench

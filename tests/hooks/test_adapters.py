@@ -27,7 +27,7 @@ def test_only_a_text_that_stops_with_the_right_number_is_paid() -> None:
 
 
 def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(adapters, "fetched", lambda: None)
+    monkeypatch.setenv("WHENLENS_CACHE", str(tmp_path))
     with pytest.raises(FileNotFoundError, match="whenlens organisms fetch smollm2"):
         adapters.train("rl", tmp_path)
     with pytest.raises(ValueError, match="no recipe 'ppo'"):
@@ -39,7 +39,7 @@ def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
 def test_each_recipe_writes_an_adapter_that_loads(member: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     base = tmp_path / "base"
     tiny("llama", path=base, chat_template=CHAT)
-    monkeypatch.setattr(adapters, "fetched", lambda: base)
+    monkeypatch.setattr(adapters, "fetched_or_refuse", lambda: base)
     folder = adapters.train(member, tmp_path / "adapters", steps=2)
     record = json.loads((folder / "training.json").read_text())
     assert record["steps"] == 2
@@ -48,6 +48,7 @@ def test_each_recipe_writes_an_adapter_that_loads(member: str, monkeypatch: pyte
     assert str(tmp_path) not in "".join(path.read_text() for path in folder.glob("*.json"))
     held = load_file(folder / "adapter_model.safetensors")
     assert all(torch.isfinite(tensor).all() for tensor in held.values())
+    assert {tensor.dtype for tensor in held.values()} == {torch.bfloat16}
     if member == "sft":
         assert any(tensor.abs().max() > 0 for name, tensor in held.items() if "lora_B" in name)
     assert Model.load(f"{base}+{folder}").n_layers == 3
