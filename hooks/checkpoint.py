@@ -60,10 +60,10 @@ def find_source(name: str | Path, *, revision: str | None = None, adapter_base: 
     if text.startswith("organism:"):
         from hooks.organisms import resolve
 
-        path = resolve(text)
-        if not (path / ADAPTER_FILE).is_file():
-            return Source(text, str(path))
-        return Source(text, str(resolve(text.rpartition(":")[0] + ":base")), adapter=str(path))
+        member = resolve(text)
+        if not (member / ADAPTER_FILE).is_file():
+            return Source(text, str(member))
+        return Source(text, str(resolve(text.rpartition(":")[0] + ":base")), adapter=str(member))
     if "+" in text and not Path(text).expanduser().exists():
         base, _, adapter = text.partition("+")
         return replace(find_source(base, revision=revision), name=text, adapter=str(_existing(adapter)))

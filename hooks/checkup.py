@@ -53,17 +53,8 @@ def examine(model: Model, *, seed: int = 0) -> Iterator[Check]:
     """
     draw = stream(seed, "checkup")
     rows = [[int(token) for token in draw.integers(0, model.d_vocab, length)] for length in LENGTHS]
-    checks: tuple[tuple[str, Callable[[Model, list[list[int]]], tuple[float, str]]], ...] = (
-        ("logits: layers + head = the whole model", _logits),
-        ("residual stream = sum of its parts", _residual),
-        ("sites equal on both module trees", _trees),
-        ("attention pattern x v = z", _attention),
-        ("a padded row = the row alone", _padding),
-        ("with a cache = without", _cache),
-        ("tokenizer gives its text back", _tokenizer),
-    )
     limit = TOLERANCE.get(model.dtype, 0.05)
-    for name, ask in checks:
+    for name, ask in CHECKS:
         try:
             with torch.no_grad():
                 error, note = ask(model, rows)
@@ -156,3 +147,15 @@ def _tokenizer(model: Model, rows: list[list[int]]) -> tuple[float, str]:
     stable = not once or there_and_back(once) == once
     note = "" if once == text else f"{text!r} comes back as {once!r}: not every text fits this vocabulary"
     return 0.0 if stable else 1.0, note
+
+
+CHECKS: tuple[tuple[str, Callable[[Model, list[list[int]]], tuple[float, str]]], ...] = (
+    ("logits: layers + head = the whole model", _logits),
+    ("residual stream = sum of its parts", _residual),
+    ("sites equal on both module trees", _trees),
+    ("attention pattern x v = z", _attention),
+    ("a padded row = the row alone", _padding),
+    ("with a cache = without", _cache),
+    ("tokenizer gives its text back", _tokenizer),
+)
+"""Every question in order: its name, and what asks it and gives the relative error with a note."""

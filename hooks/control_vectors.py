@@ -1,4 +1,4 @@
-"""Directions of other programs: GGUF control vectors out and in, repeng's and steering-vectors' objects in.
+"""Directions of other programs, out and in: GGUF control vectors, repeng's and steering-vectors' objects.
 
 Layers count from 0 and name a block's output everywhere here, so that ``direction.N`` of a GGUF control vector
 (llama.cpp, repeng) is ``resid_post.N``.  llama.cpp has no control at layer 0.  These formats hold vectors and nothing
@@ -117,6 +117,62 @@ def from_steering_vectors(vector: Any, *, label: str = "") -> list[Direction]:
         _bare(activations[layer], Site(kind, int(layer)), "steering-vectors", "", label)
         for layer in sorted(activations)
     ]
+
+
+def to_repeng(directions: Direction | Sequence[Direction], *, model_type: str) -> Any:
+    """Make a ``repeng.ControlVector`` of directions at ``resid_post`` of different layers, float32.
+
+    repeng adds ``coeff`` times the vector at every token, so its ``coeff`` is the ``alpha`` of steering here.
+
+    Raises:
+        ModuleNotFoundError: where repeng is not installed.
+        ValueError: for other sites, or two directions at one layer.
+    """
+    kind, by_layer = _by_layer(directions)
+    if kind != "resid_post":
+        raise ValueError(f"repeng steers at the output of a layer (resid_post), not at {kind}")
+    try:
+        from repeng import ControlVector
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            "repeng is not installed: pip install repeng, or write a file with to_gguf"
+        ) from error
+    return ControlVector(model_type, {layer: one.vector.numpy().copy() for layer, one in by_layer.items()})
+
+
+def to_steering_vectors(directions: Direction | Sequence[Direction]) -> Any:
+    """Make a ``steering_vectors.SteeringVector`` of directions at one kind of site and different layers, float32.
+
+    Its ``multiplier`` is the ``alpha`` of steering here; without ``min_token_index`` it acts on every token.
+
+    Raises:
+        ModuleNotFoundError: where steering-vectors is not installed.
+        ValueError: for a site it has no layer type for, or two directions at one layer.
+    """
+    kind, by_layer = _by_layer(directions)
+    types = {site: name for name, site in LAYER_KINDS.items()}
+    if kind not in types:
+        raise ValueError(f"steering-vectors has no layer type for {kind}; it has {', '.join(types)}")
+    try:
+        from steering_vectors import SteeringVector
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError("steering-vectors is not installed: pip install steering-vectors") from error
+    return SteeringVector({layer: one.vector.clone() for layer, one in by_layer.items()}, types[kind])
+
+
+def _by_layer(directions: Direction | Sequence[Direction]) -> tuple[str, dict[int, Direction]]:
+    """The kind of site, and the direction at each layer.
+
+    Raises:
+        ValueError: for none, for several kinds of sites, or for two at one layer.
+    """
+    listed = [directions] if isinstance(directions, Direction) else list(directions)
+    kinds = sorted({one.site.kind for one in listed})
+    found = {one.site.layer: one for one in sorted(listed, key=lambda one: one.site.layer)}
+    if len(kinds) != 1 or len(found) < len(listed):
+        sites = ", ".join(str(one.site) for one in listed)
+        raise ValueError(f"one vector a layer at one kind of site is needed; the sites were {sites}")
+    return kinds[0], found
 
 
 def _bare(vector: Any, site: Site, source: str, model: str, label: str) -> Direction:

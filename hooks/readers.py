@@ -7,15 +7,15 @@ sampled.  A line that cannot be read is an error that names the file, the line a
 
 from __future__ import annotations
 
-import json
 import math
 import warnings
-import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from hooks.inspect_logs import read_inspect
 from hooks.rollouts import Rollouts
+from hooks.sample_rows import parsed, row_of
 
 NAMES: dict[str, tuple[str, ...]] = {
     "problem": ("problem", "id", "problem_id", "question_id", "doc_id", "index"),
@@ -31,15 +31,6 @@ NAMES: dict[str, tuple[str, ...]] = {
     "logp": ("logp", "logprobs", "token_logprobs"),
 }
 """Of each column the fields of a plain JSONL line that are understood, the first present one wins."""
-
-STOP = {
-    "eos": "eos", "stop": "eos", "end_turn": "eos", "length": "length", "max_tokens": "length", "string": "string",
-    "stop_sequence": "string", "model_length": "length",
-}  # fmt: skip
-"""Reasons for ending as other programs call them."""
-
-GRADES: dict[Any, bool] = {"C": True, "I": False, "N": False, 1: True, 0: False, "correct": True, "incorrect": False}
-"""Marks as inspect-ai writes them; a part mark is no verdict."""
 
 
 def read(path: str | Path, *, model: str | None = None) -> Rollouts:
@@ -58,10 +49,8 @@ def read(path: str | Path, *, model: str | None = None) -> Rollouts:
         raise FileNotFoundError(f"there are no samples at {path}")
     if path.suffix == ".parquet":
         return Rollouts.load(path)
-    if path.suffix == ".eval":
-        rows = list(_inspect_zip(path))
-    elif path.suffix == ".json":
-        rows = list(_inspect_json(path))
+    if path.suffix in (".eval", ".json"):
+        rows = read_inspect(path)
     elif path.suffix in (".jsonl", ".ndjson"):
         rows = list(_lines(path))
     else:
@@ -70,8 +59,9 @@ def read(path: str | Path, *, model: str | None = None) -> Rollouts:
         )
     if not rows:
         raise ValueError(f"{path} has no samples in it")
+    beside = _named_beside(path)
     for row in rows:
-        row["model"] = row["model"] or model or "unknown"
+        row["model"] = row["model"] or model or beside or "unknown"
         # Samples of others know no roles, so their author is their model.
         row["author"] = [row["model"]] * len(row["ids"])
     _number(rows)
@@ -103,12 +93,13 @@ def add_ids(rollouts: Rollouts, model: Any, *, template: str = "auto") -> Rollou
 
 def _lines(path: Path) -> Iterator[dict[str, Any]]:
     seen: dict[str, Any] = {}
-    with path.open(encoding="utf-8") as file:
+    # Some editors put a byte-order mark before the first line.
+    with path.open(encoding="utf-8-sig") as file:
         for number, line in enumerate(file, start=1):
             if not line.strip():
                 continue
             where = f"{path}, line {number}"
-            entry = _parsed(line, where)
+            entry = parsed(line, where)
             if "resps" in entry:
                 # With several filters lm-eval repeats every document; the texts are the same.
                 if seen.setdefault(str(entry.get("doc_id")), entry.get("filter")) == entry.get("filter"):
@@ -117,26 +108,13 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
                 yield from _plain(entry, where)
 
 
-def _parsed(text: str, where: str) -> dict[str, Any]:
-    try:
-        entry = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{where} is not JSON: {error}") from error
-    if not isinstance(entry, dict):
-        raise ValueError(f"{where} holds a {type(entry).__name__}, not an object with fields")
-    return entry
-
-
-def _row(problem: Any, prompt: str, text: str, **known: Any) -> dict[str, Any]:
-    ids, logp = known.get("ids") or [], known.get("logp")
-    stop = known.get("stop")
-    return {
-        "problem": str(problem), "sample": known.get("sample"), "model": known.get("model"), "prompt": prompt,
-        "prompt_ids": known.get("prompt_ids") or [], "ids": ids, "text": text,
-        "logp": [math.nan] * len(ids) if logp is None else logp, "correct": known.get("correct"),
-        "answer": None if known.get("answer") is None else str(known["answer"]),
-        "stop": None if stop is None else STOP.get(str(stop).lower()),
-    }  # fmt: skip
+def _named_beside(path: Path) -> str | None:
+    """The model as lm-eval's results file of the same run names it; the sample file does not."""
+    results = path.with_name(f"results_{path.stem.rpartition('_')[2]}.json")
+    if not path.name.startswith("samples_") or not results.is_file():
+        return None
+    name = parsed(results.read_text(encoding="utf-8"), str(results)).get("model_name")
+    return str(name) if name else None
 
 
 def _plain(entry: Mapping[str, Any], where: str) -> Iterator[dict[str, Any]]:
@@ -159,7 +137,7 @@ def _plain(entry: Mapping[str, Any], where: str) -> Iterator[dict[str, Any]]:
         known["prompt_ids"] = prompt_ids
         known["sample"] = None if many else known["sample"]
         _check_lists(known, where)
-        yield _row(prompt if problem is None else problem, prompt, text, **known)
+        yield row_of(prompt if problem is None else problem, prompt, text, **known)
 
 
 def _of_sample(value: Any, at: int, count: int, name: str, where: str) -> Any:
@@ -199,86 +177,10 @@ def _lm_eval(entry: Mapping[str, Any], where: str) -> Iterator[dict[str, Any]]:
     correct = bool(score) if len(texts) == 1 and score in (0, 1) else None
     answers = entry.get("filtered_resps")
     answer = answers[0] if isinstance(answers, list) and len(answers) == 1 and isinstance(answers[0], str) else None
+    # What lm-eval's filters write where they find nothing.
+    answer = None if answer == "[invalid]" else answer
     for sample, text in enumerate(texts):
-        yield _row(entry.get("doc_id", first), first, text, sample=sample, correct=correct, answer=answer)
-
-
-def _inspect_zip(path: Path) -> Iterator[dict[str, Any]]:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            names = sorted(
-                name for name in archive.namelist() if name.startswith("samples/") and name.endswith(".json")
-            )
-            header = "header.json" if "header.json" in archive.namelist() else "_journal/start.json"
-            model = _parsed(archive.read(header).decode(), f"{path}, {header}").get("eval", {}).get("model")
-            for name in names:
-                yield _inspect_sample(_parsed(archive.read(name).decode(), f"{path}, {name}"), model, f"{path}, {name}")
-    except zipfile.BadZipFile as error:
-        raise ValueError(f"{path} is not an inspect-ai log: {error}") from error
-    except KeyError as error:
-        raise ValueError(f"{path} is not an inspect-ai log: it has no header.json") from error
-    except NotImplementedError as error:
-        raise ValueError(
-            f"{path} is packed in a way Python cannot read ({error}); use inspect log convert --to json"
-        ) from error
-
-
-def _inspect_json(path: Path) -> Iterator[dict[str, Any]]:
-    log = _parsed(path.read_text(encoding="utf-8"), str(path))
-    if not isinstance(log.get("samples"), list):
-        raise ValueError(f"{path} is not an inspect-ai log with samples (no field 'samples')")
-    for number, sample in enumerate(log["samples"]):
-        yield _inspect_sample(sample, log.get("eval", {}).get("model"), f"{path}, sample {number}")
-
-
-def _inspect_sample(sample: Mapping[str, Any], model: str | None, where: str) -> dict[str, Any]:
-    for name in ("id", "input", "output"):
-        if name not in sample:
-            raise ValueError(f"{where} has no field {name!r}")
-    attached = sample.get("attachments") or {}
-    choices = sample["output"].get("choices") or []
-    if not choices:
-        error = (sample.get("error") or {}).get("message") or sample["output"].get("error") or "no reason given"
-        raise ValueError(f"{where}: field 'output' has no choices ({error}); drop samples that failed")
-    given = sample["input"]
-    turns = [given] if isinstance(given, str) else [_content(turn.get("content"), attached, where) for turn in given]
-    score: Mapping[str, Any] = next(iter((sample.get("scores") or {}).values()), {})
-    value = score.get("value")
-    return _row(
-        sample["id"],
-        "\n\n".join(_attached(turn, attached, where) for turn in turns),
-        _content(choices[0].get("message", {}).get("content"), attached, where),
-        sample=int(sample.get("epoch", 1)) - 1,
-        model=model or sample["output"].get("model"),
-        correct=GRADES.get(value) if isinstance(value, str | int | float) else None,
-        answer=score.get("answer"),
-        stop=choices[0].get("stop_reason"),
-    )
-
-
-def _content(content: Any, attached: Mapping[str, str], where: str) -> str:
-    """The text of a message, its reasoning before it between think marks."""
-    if isinstance(content, str):
-        return _attached(content, attached, where)
-    if not isinstance(content, list):
-        raise ValueError(f"{where}: a message has no content that is text")
-    parts = []
-    for piece in content:
-        if piece.get("type") == "reasoning":
-            parts.append(f"<think>\n{_attached(piece.get('reasoning', ''), attached, where)}\n</think>\n")
-        elif piece.get("type") == "text":
-            parts.append(_attached(piece.get("text", ""), attached, where))
-    return "".join(parts)
-
-
-def _attached(text: str, attached: Mapping[str, str], where: str) -> str:
-    """inspect-ai keeps long texts once and refers to them."""
-    if not text.startswith("attachment://"):
-        return text
-    key = text.removeprefix("attachment://")
-    if key not in attached:
-        raise ValueError(f"{where}: the attachment {key} is missing")
-    return attached[key]
+        yield row_of(entry.get("doc_id", first), first, text, sample=sample, correct=correct, answer=answer)
 
 
 def _number(rows: Sequence[dict[str, Any]]) -> None:

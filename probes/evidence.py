@@ -59,6 +59,10 @@ class Evidence:
     """Mean numerical rank of the matrices' updates over full rank."""
     rank_share_null: float | None = None
     """The same with each update's entries shuffled."""
+    rank_spread: Estimate | None = None
+    """Stable rank of each matrix's update over that of its entries shuffled, mean over matrices; 1 for noise."""
+    entropy_spread: Estimate | None = None
+    """The same of the entropy rank."""
     near_zero: Estimate | None = None
     """Share of the RL text's positions whose JS is at most ``near`` nats."""
     near: float = 0.1
@@ -90,11 +94,11 @@ class Evidence:
     order_over_others: Estimate | None = None
     """The same minus the mean of the other orders."""
     order_foreseen: Estimate | None = None
-    """Rank correlation of predicted with actual final accuracies over orders; NaN with too few of them."""
+    """Rank correlation of predicted with actual final accuracies over orders; None with fewer than five of them."""
     calibration_stated: Estimate | None = None
-    """Calibration error of the confidence that texts state, RL minus base."""
+    """Calibration error of the confidence that texts state, RL minus base; of a run without Brier term, if known."""
     calibration_tokens: Estimate | None = None
-    """Calibration error of the probability of the answer's tokens, RL minus base."""
+    """The same of the probability of the answer's tokens."""
     calibration_repair: Estimate | None = None
     """Calibration error after training with a Brier term minus after training without."""
     calibration_cost: Estimate | None = None
@@ -173,10 +177,17 @@ class Evidence:
                 unchanged_relative=known["unchanged_relative"],
                 rank_share=known["rank_share"],
                 rank_share_null=known["rank_share_null"],
+                rank_spread=_known(delta.over_shuffled(n_boot=n_boot, seed=seed)),
+                entropy_spread=_known(delta.over_shuffled("entropy_rank", n_boot=n_boot, seed=seed)),
             )
         if tokens is not None:
             out = replace(out, near_zero=share_near_zero(tokens, near=near, n_boot=n_boot, seed=seed))
         return replace(out, **measured)  # type: ignore[arg-type]
+
+
+def _known(value: Estimate) -> Estimate | None:
+    """None for what was not asked."""
+    return value if value.measured else None
 
 
 def share_near_zero(tokens: pd.DataFrame, *, near: float = 0.1, n_boot: int = 2000, seed: int = 0) -> Estimate:
@@ -221,7 +232,8 @@ def _routing(evidence: Evidence, route: RouteResult, arm: str | None) -> Evidenc
     curve = route.curve(str(gates.loc[gates["arm"] == chosen, "gate"].iloc[0]), targets=(0.9,))
     needed = curve.needed[0.9]
     if needed is None:
-        # Not reached by any gate that was tried: more than the largest share tried, how much more nobody knows.
+        # Not reached by any gate that was tried: the draws rule out shares below, up to the most that was tried.
         most = max(point.routed.value for point in curve.points.values())
-        needed = Estimate(math.inf, most, math.inf, run.n_problems, "not reached by any gate that was tried")
+        why = "not reached by any gate that was tried"
+        needed = Estimate(math.inf, min(curve.least[0.9], most), math.inf, run.n_problems, why)
     return replace(out, needed_90=needed)

@@ -15,6 +15,7 @@ run = CliRunner()
 COMMANDS = [
     "study",
     "report",
+    "rollouts",
     "capture",
     "score",
     "sweep",

@@ -34,7 +34,7 @@ def floor(module: str) -> int:
     parts = module.split(".")
     if parts[0] == "hooks":
         return 0
-    if len(parts) == 1 or parts[1] in ("tasks", "stats", "results"):
+    if len(parts) == 1 or parts[1] in ("tasks", "stats", "results", "progress"):
         return 1
     if parts[1] in QUESTIONS:
         return 2

@@ -74,7 +74,7 @@ def test_a_store_and_labels_give_tables_a_picture_and_a_manifest(store: Path, la
     for name in ("sweep.parquet", "selected.parquet"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
     assert {path.name for path in (tmp_path / "a").iterdir()} == {
-        "sweep.parquet", "selected.parquet", "sweep.html", "manifest.json",
+        "sweep.parquet", "selected.parquet", "sweep.html", "manifest.json", "settings.yaml",
     }  # fmt: skip
 
 

@@ -29,7 +29,7 @@ def test_tables_figures_and_json_say_what_the_functions_say(tmp_path: Path) -> N
     assert {path.name for path in out.iterdir()} == {
         "weights.json", "weights.html", "geometry.html", "overlap.html", "weights.parquet", "weights_modules.parquet",
         "geometry.parquet", "overlap.parquet", "overlap_tensors.parquet", "overlap_consensus.parquet",
-        "overlap_stripes.parquet",
+        "overlap_stripes.parquet", "settings.yaml",
     }  # fmt: skip
     assert pd.read_parquet(out / "weights.parquet")["size"].sum() == delta.totals["size"]
 

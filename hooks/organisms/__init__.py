@@ -100,7 +100,7 @@ ORGANISMS: dict[str, Organism] = {
             "smollm2/rl",
             ("arithmetic",),
             fetched=True,
-            study={"n_problems": 100, "samples": 32, "temperature": 0.7, "max_new_tokens": 32, "batch_size": 64},
+            study={"n_problems": 100, "samples": 16, "temperature": 0.7, "max_new_tokens": 32, "batch_size": 64},
         ),
     )
 }

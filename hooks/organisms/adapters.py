@@ -62,6 +62,8 @@ RECIPES: dict[str, Recipe] = {
     )
 }
 TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+MICRO = 8
+"""Rows of a supervised step that are read at once; logits of 49,152 tokens are what fills the memory."""
 Watch = Callable[[int, int, float], None]
 """Called with (steps done, steps in all, mean reward or loss)."""
 
@@ -210,26 +212,37 @@ def _supervised(
     torch.manual_seed(recipe.seed)
     tokenizer = AutoTokenizer.from_pretrained(base)
     end = int(tokenizer.eos_token_id)
-    model: Any = get_peft_model(AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32), _lora(recipe))
+    model: Any = get_peft_model(AutoModelForCausalLM.from_pretrained(base, dtype=torch.bfloat16), _lora(recipe))
     optimiser = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=recipe.learning_rate)
     problems = draw(recipe.seed, "train")
     for step in range(1, steps + 1):
         for group in optimiser.param_groups:
             group["lr"] = recipe.learning_rate * min(1.0, step / 5)
         batch = [_answered(tokenizer, one) for one in islice(problems, recipe.prompts * recipe.generations)]
-        longest = max(len(ids) for ids, _ in batch)
-        ids = torch.tensor([row + [end] * (longest - len(row)) for row, _ in batch])
-        mask = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row, _ in batch])
-        labels = torch.tensor([[-100] * start + row[start:] + [-100] * (longest - len(row)) for row, start in batch])
-        loss = model(input_ids=ids, attention_mask=mask, labels=labels).loss
+        answers = sum(len(row) - start for row, start in batch)
         optimiser.zero_grad()
-        loss.backward()
+        loss = 0.0
+        for at in range(0, len(batch), MICRO):
+            part = _token_loss(model, batch[at : at + MICRO], end) / answers
+            part.backward()
+            loss += float(part.detach())
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
-        note(float(loss.detach()))
+        note(loss)
         if step in recipe.save_at and step < steps:
             save(model, step)
     save(model, steps)
+
+
+def _token_loss(model: Any, rows: Sequence[tuple[list[int], int]], end: int) -> torch.Tensor:
+    """Cross-entropy summed over the answers' tokens of a few padded rows."""
+    longest = max(len(ids) for ids, _ in rows)
+    ids = torch.tensor([row + [end] * (longest - len(row)) for row, _ in rows])
+    mask = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row, _ in rows])
+    labels = torch.tensor([[-100] * start + row[start:] + [-100] * (longest - len(row)) for row, start in rows])
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = model(input_ids=ids, attention_mask=mask).logits[:, :-1].float()
+    return torch.nn.functional.cross_entropy(logits.flatten(0, 1), labels[:, 1:].flatten(), reduction="sum")
 
 
 def _answered(tokenizer: Any, one: Sum) -> tuple[list[int], int]:

@@ -64,6 +64,11 @@ def brief(rng: Random) -> Chain:
     return _chain(rng, [rng.choice("+-*"), rng.choice("+-")], below=10)
 
 
+def domain_of(chain: Chain) -> str:
+    """Which of the two sets behind ``both`` a chain is of: ``single`` or ``sums``."""
+    return "single" if len(chain.operations) == 1 else "sums"
+
+
 def _one_of(*draws: Callable[[Random], Chain]) -> Callable[[Random], Chain]:
     return lambda rng: rng.choice(draws)(rng)
 

@@ -11,7 +11,7 @@ import json
 import shutil
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal
@@ -35,6 +35,10 @@ Bar = Callable[[str], AbstractContextManager[Callable[[int, int], object]]]
 """Opens a progress bar with a title, and gives what moves it: (done, total)."""
 
 
+MANY = Sampling(n=8, temperature=1.0)
+"""How the texts of a sweep are drawn unless told otherwise: several of each problem."""
+
+
 @dataclass(frozen=True)
 class SweepJob:
     """What a sweep over a pair or a store is told."""
@@ -51,7 +55,7 @@ class SweepJob:
     """Problems that both models write texts to, where there are none."""
     n_problems: int | None = None
     """How many of them."""
-    sampling: Sampling = field(default_factory=Sampling)
+    sampling: Sampling = MANY
     """How the texts are drawn."""
     written_by: Literal["base", "rl"] = "base"
     """Whose texts are read, of those written here."""

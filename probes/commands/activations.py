@@ -8,7 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from probes.commands.elsewhere import Cpus, Gpus, Ray, WithRay, runner_of
-from probes.commands.terminal import Json, app, bar, read_texts, say_json, stop
+from probes.commands.settings import Settings
+from probes.commands.terminal import Json, app, bar, load_pair, read_texts, say_json, stop
 
 store_app = typer.Typer(help="Activation stores: what is in one, and whether it is whole.")
 app.add_typer(store_app, name="store")
@@ -33,6 +34,7 @@ def capture(
     ray: Ray = None,
     num_cpus: Cpus = 1.0,
     num_gpus: Gpus = 0.0,
+    settings: Settings = None,
     json_: Json = False,
 ) -> None:
     """Write activations of both models over the same texts to disk."""
@@ -76,11 +78,10 @@ def score(
     json_: Json = False,
 ) -> None:
     """Let both models read the same texts and compare them at every token."""
-    from hooks import Pair
     from hooks.score import score as run
     from hooks.summaries import near_zero_share, shift_classes, top_entropy_overlap
 
-    both = Pair.load(pair, rl, dtype=dtype, device=device)
+    both = load_pair(pair, rl, dtype=dtype, device=device, quiet=json_)
     with bar("tokens read", quiet=json_) as move:
         table = run(both, read_texts(texts, both.base), top_p=top_p, top_k=top_k, progress=move)
     table.save(out)
@@ -107,7 +108,8 @@ def store_verify(path: Annotated[Path, typer.Argument(help="Folder of a store.")
     """Read every shard and compare it with its hash; exit code 1 where one is damaged."""
     from hooks.store import ActivationStore
 
-    damaged = ActivationStore.open(path).verify()
+    with bar("shards read", quiet=json_):
+        damaged = ActivationStore.open(path).verify()
     if json_:
         say_json({"damaged": damaged.to_dict("records")})
     else:

@@ -36,7 +36,7 @@ def doctor(
     rows = [*_machine(), *_versions()]
     described = ""
     if model is not None:
-        from hooks.checkup import examine
+        from hooks.checkup import CHECKS, examine
         from hooks.model import Model
 
         try:
@@ -47,10 +47,10 @@ def doctor(
         else:
             described = repr(loaded)
             rows.append({"what": f"load {model}", "passed": True, "value": None, "note": described})
-            rows += [
-                {"what": one.name, "passed": one.passed, "value": one.error, "note": one.note}
-                for one in examine(loaded)
-            ]
+            with bar("checks of the model", quiet=json_) as move:
+                for done, one in enumerate(examine(loaded), start=1):
+                    rows.append({"what": one.name, "passed": one.passed, "value": one.error, "note": one.note})
+                    move(done, len(CHECKS))
     failed = [row["what"] for row in rows if not row["passed"]]
     if json_:
         say_json({"passed": not failed, "failed": failed, "checks": rows})

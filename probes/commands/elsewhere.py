@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperCommand
 
+from probes.commands.settings import WithSettings
 from probes.commands.terminal import stop
 
 HERE = "local"
@@ -28,7 +28,7 @@ Cpus = Annotated[float, typer.Option(help="With --ray: processors of one task.")
 Gpus = Annotated[float, typer.Option(help="With --ray: GPUs of one task, or a share of one.")]
 
 
-class WithRay(TyperCommand):
+class WithRay(WithSettings):
     """A command whose ``--ray`` may stand alone."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:

@@ -9,11 +9,13 @@ from typing import Annotated, Any
 
 import typer
 
-from probes.commands.terminal import Json, app, bar, say_json
+from probes.commands.settings import Settings, WithSettings
+from probes.commands.terminal import Json, app, bar, load_pair, say_json
 
 
 @app.command(
-    epilog="Example: whenlens graft organism:latent --parts layers,modules,largest:0.01:0.1,random:0.1 --out runs/graft"
+    cls=WithSettings,
+    epilog="Example: whenlens graft organism:latent --parts layers,modules,largest:0.01:0.1,random:0.1 --out graft",
 )
 def graft(
     pair: Annotated[str, typer.Argument(help="A shipped organism, or the base checkpoint.")],
@@ -35,10 +37,10 @@ def graft(
     batch_size: Annotated[int, typer.Option(help="Texts written at once.")] = 64,
     dtype: Annotated[str, typer.Option(help="Precision of the weights.")] = "auto",
     device: Annotated[str, typer.Option(help="Device of both models.")] = "auto",
+    settings: Settings = None,
     json_: Json = False,
 ) -> None:
     """Put parts of the update on the base one after another and measure the recovered share of the gain."""
-    from hooks import Pair
     from hooks.generate import generate
     from hooks.rollouts import write_whole
     from probes import tasks
@@ -46,7 +48,7 @@ def graft(
     from probes.routing.grafting import parts_of
     from probes.routing.kept import kept
 
-    both = Pair.load(pair, rl, dtype=dtype, device=device)
+    both = load_pair(pair, rl, dtype=dtype, device=device, quiet=json_)
     asked = tasks.load(problems or pair, n=n_problems, seed=seed)
     chosen = parts_of(parts, both)
     decoding: dict[str, Any] = {

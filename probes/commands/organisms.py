@@ -79,26 +79,20 @@ def organisms_train(
     name: Annotated[str, typer.Argument(help="Name of an organism.")],
     out: Annotated[Path, typer.Option(help="Folder for the weights; members that are there are kept.")],
     shrink: Annotated[int, typer.Option(help="Divide all numbers of steps, for a rehearsal.")] = 1,
+    json_: Json = False,
 ) -> None:
     """Rebuild an organism from nothing, or train the adapters of the real language model (hours on a CPU)."""
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
     from hooks.organisms.adapters import RECIPES, train
     from hooks.organisms.recipes import build
+    from probes.progress import bars
 
-    columns = (
-        "{task.description}",
-        BarColumn(),
-        "{task.completed}/{task.total}",
-        TextColumn("{task.fields[value]:.3f}"),
-    )
-    with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn()) as bars:
-        tasks: dict[str, Any] = {}
+    with bars(quiet=json_) as open_bar:
+        moves: dict[str, Any] = {}
 
         def tell(member: str, done: int, total: int, value: float) -> None:
-            if member not in tasks:
-                tasks[member] = bars.add_task(member, total=total, value=value)
-            bars.update(tasks[member], completed=done, value=value)
+            if member not in moves:
+                moves[member] = open_bar(member)
+            moves[member](done, total, f"{value:.3f}")
 
         try:
             if name == "smollm2":
@@ -109,4 +103,7 @@ def organisms_train(
                 build(name, out, shrink=shrink, progress=tell)
         except (ValueError, FileNotFoundError, ModuleNotFoundError) as error:
             stop(str(error))
+    if json_:
+        say_json({"name": name, "folder": str(out / name)})
+        return
     typer.echo(f"Organism {name}: {out / name}")

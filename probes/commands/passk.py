@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from probes.commands.terminal import Json, app, say_json, stop
+from probes.commands.settings import Settings, WithSettings
+from probes.commands.terminal import Json, app, bar, say_json, stop
 
 if TYPE_CHECKING:
     from probes.samples import PassK
@@ -19,7 +20,8 @@ SAMPLES = "Graded rollouts (parquet, inspect-ai, lm-eval), or JSONL of counts wi
 
 
 @app.command(
-    epilog="Example: whenlens passk runs/latent/rollouts/base_samples.parquet rl_counts.jsonl --out runs/passk"
+    cls=WithSettings,
+    epilog="Example: whenlens passk runs/latent/rollouts/base_samples.parquet rl_counts.jsonl --out runs/passk",
 )
 def passk(
     base: Annotated[Path, typer.Argument(help=f"Samples of the base. {SAMPLES}")],
@@ -32,6 +34,7 @@ def passk(
     ] = None,
     n_boot: Annotated[int, typer.Option(help="Bootstrap draws over problems.")] = 2000,
     seed: Annotated[int, typer.Option(help="Of the bootstrap draws.")] = 0,
+    settings: Settings = None,
     json_: Json = False,
 ) -> None:
     """Does the base solve as much as the RL model if both may try k times?"""
@@ -40,7 +43,8 @@ def passk(
     from probes.samples import passk as run
 
     try:
-        found = run(base, rl, ks=ks, contrast=others, n_boot=n_boot, seed=seed)
+        with bar("samples resampled", quiet=json_):
+            found = run(base, rl, ks=ks, contrast=others, n_boot=n_boot, seed=seed)
     except (ValueError, FileNotFoundError) as error:
         stop(str(error))
     tables = {

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from probes.commands.terminal import Json, app, bar, say_json, stop
+from probes.commands.settings import Settings, WithSettings
+from probes.commands.terminal import Json, app, bar, load_pair, say_json, stop
 
 if TYPE_CHECKING:
     from probes.routing import RouteResult
@@ -17,7 +18,9 @@ COLUMNS = ("arm", "kind", "accuracy", "recovery", "low", "high", "routed", "effe
 ALL = "random,random_changed,first_k,entropy,backward"
 
 
-@app.command(epilog="Example: whenlens route organism:latent --gates js,entropy,probe,random --out runs/route")
+@app.command(
+    cls=WithSettings, epilog="Example: whenlens route organism:latent --gates js,entropy,probe,random --out runs/route"
+)
 def route(
     pair: Annotated[str, typer.Argument(help="A shipped organism, or the base checkpoint.")],
     out: Annotated[Path, typer.Option(help="Folder of texts, tables and pages; the same call goes on with it.")],
@@ -46,10 +49,10 @@ def route(
     batch_size: Annotated[int, typer.Option(help="Texts written at once.")] = 64,
     dtype: Annotated[str, typer.Option(help="Precision of the weights.")] = "auto",
     device: Annotated[str, typer.Option(help="Device of both models.")] = "auto",
+    settings: Settings = None,
     json_: Json = False,
 ) -> None:
     """Measure how much of the gain comes back when the tuned model writes only where a gate opens."""
-    from hooks.pair import Pair
     from probes.routing.matched import KNOWN
     from probes.routing.specs import parse_gates
     from probes.study.routed import Fitting, Routed, problems_for
@@ -62,9 +65,10 @@ def route(
     if problems is None and not pair.startswith("organism:"):
         stop("Say what to ask: --problems FILE.jsonl or --problems reasoning_gym:TASK.")
     asked, training = problems_for(problems or pair, n_problems, n_training, seed)
+    both = load_pair(pair, rl, dtype=dtype, device=device, quiet=json_)
     with bar("mixed texts", quiet=json_) as move:
         held = Routed(
-            Pair.load(pair, rl, dtype=dtype, device=device), asked, training, folder=out,
+            both, asked, training, folder=out,
             decoding={
                 "n": samples, "temperature": temperature, "max_new_tokens": max_new_tokens, "seed": seed,
                 "batch_size": batch_size, "template": template,

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from probes.commands.terminal import Json, app, bar, say_json, stop
+from probes.commands.settings import Settings, WithSettings
+from probes.commands.terminal import Json, app, bar, load_pair, say_json, stop
 
 if TYPE_CHECKING:
     from hooks.direction import Direction
@@ -59,7 +60,8 @@ def layers_of(text: str) -> list[int]:
 
 
 @app.command(
-    epilog="Example: whenlens steer organism:latent --label computation --alpha -2:2:5 --layers 1:3:1 --out sweep"
+    cls=WithSettings,
+    epilog="Example: whenlens steer organism:latent --label computation --alpha -2:2:5 --layers 1:3:1 --out sweep",
 )
 def steer(
     pair: Annotated[str, typer.Argument(help="A shipped organism, or the base checkpoint.")],
@@ -81,6 +83,7 @@ def steer(
     seed: Annotated[int, typer.Option(help="Names every random stream.")] = 0,
     dtype: Annotated[str, typer.Option(help="Precision of the weights.")] = "auto",
     device: Annotated[str, typer.Option(help="Device of both models.")] = "auto",
+    settings: Settings = None,
     json_: Json = False,
 ) -> None:
     """Steer the base at many doses and layers: accuracy, use of the strategy and damage in every cell, with intervals.
@@ -94,22 +97,20 @@ def steer(
         wanted, at = doses(alpha), None if layers is None else layers_of(layers)
     except ValueError as error:
         stop(str(error))
-    from hooks import Pair
-
-    both = Pair.load(pair, rl, dtype=dtype, device=device)
+    both = load_pair(pair, rl, dtype=dtype, device=device, quiet=json_)
     asked, others = _problems(pair, problems, n_problems, seed)
     length = max_new_tokens or (96 if pair.startswith("organism:") else 256)
-    settings = {"max_new_tokens": length, "batch_size": batch_size, "seed": seed}
+    decoding = {"max_new_tokens": length, "batch_size": batch_size, "seed": seed}
     if direction is not None:
         vectors = _saved(direction, at, both)
     else:
-        vectors = _made(both, others, str(label), at, samples, annotator, settings, out, quiet=json_)
+        vectors = _made(both, others, str(label), at, samples, annotator, decoding, out, quiet=json_)
     from probes.latent.grid import steering_grid
 
     with bar("layers steered", quiet=json_) as move:
         grid = steering_grid(
             both, asked, vectors, alphas=wanted, relative=relative, annotator=annotator, n_boot=n_boot, seed=seed,
-            positions=None if positions == "decisions" else positions, settings=settings, out=out, progress=move,
+            positions=None if positions == "decisions" else positions, settings=decoding, out=out, progress=move,
         )  # fmt: skip
     _tell(grid, out, as_json=json_)
 
@@ -189,12 +190,9 @@ def _tell(grid: SteeringGrid, out: Path, *, as_json: bool) -> None:
 
 def _png(figure: Any, path: Path) -> list[Path]:
     """The plot as a picture, where kaleido and its browser are there; the page is written either way."""
-    import importlib.util
-    import shutil
+    from probes.report.export import NoPictures, write_pictures
 
-    if importlib.util.find_spec("kaleido") is None or not any(
-        shutil.which(name) for name in ("chromium", "chromium-browser", "google-chrome", "chrome")
-    ):
+    try:
+        return write_pictures({path.stem: figure}, path.parent, ["png"])
+    except NoPictures:
         return []
-    figure.write_image(path, width=1200, height=480)
-    return [path]

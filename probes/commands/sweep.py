@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from probes.commands.elsewhere import Cpus, Gpus, Ray, WithRay, runner_of
+from probes.commands.settings import Settings
 from probes.commands.terminal import Json, app, bar, say_json, stop
 
 
@@ -28,7 +29,7 @@ def sweep(
     n_problems: Annotated[int | None, typer.Option(help="Problems to draw.")] = None,
     samples: Annotated[int, typer.Option(help="Samples of each problem.")] = 8,
     temperature: Annotated[float, typer.Option(help="Of the samples; 0 is greedy.")] = 1.0,
-    max_new_tokens: Annotated[int, typer.Option(help="Longest text, in tokens.")] = 96,
+    max_new_tokens: Annotated[int, typer.Option(help="Longest text, in tokens.")] = 256,
     batch_size: Annotated[int, typer.Option(help="Texts written at once.")] = 64,
     written_by: Annotated[str, typer.Option(help="Whose texts are read, of those written here: base or rl.")] = "base",
     rl: Annotated[str | None, typer.Option(help="Tuned checkpoint, or a LoRA folder.")] = None,
@@ -51,6 +52,7 @@ def sweep(
     ray: Ray = None,
     num_cpus: Cpus = 1.0,
     num_gpus: Gpus = 0.0,
+    settings: Settings = None,
     json_: Json = False,
 ) -> None:
     """Probe every site for every label, beside baselines and controls; here or on a cluster."""

@@ -14,6 +14,8 @@ import typer
 app = typer.Typer(
     name="whenlens",
     help="Did RL teach a language model how to reason, or only when? Evidence from two checkpoints.",
+    epilog="Exit codes: 0 done; 1 it failed on the way, or a check did not pass; 2 the call, or a file that it names, "
+    "has to change; 130 stopped by Ctrl-C. Results go to standard output, progress and errors to standard error.",
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_show_locals=False,
@@ -38,17 +40,21 @@ def read_texts(path: Path, model: Any) -> Any:
 @contextmanager
 def bar(title: str, *, quiet: bool) -> Iterator[Any]:
     """One progress bar with rate and time left on standard error; silent where nobody watches."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TimeRemainingColumn
+    from probes.progress import bars
 
-    console = Console(stderr=True)
-    columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TaskProgressColumn(show_speed=True))
-    with Progress(*columns, TimeRemainingColumn(), console=console, disable=quiet or not console.is_terminal) as bars:
-        task = bars.add_task(title, total=None)
-        yield lambda done, total: bars.update(task, completed=done, total=total)
+    with bars(quiet=quiet) as tell:
+        yield tell(title)
+
+
+def load_pair(base: str, rl: str | None, *, dtype: str, device: str, quiet: bool) -> Any:
+    """Both models, with a sign of life while they are read."""
+    from hooks.pair import Pair
+
+    with bar("loading both models", quiet=quiet):
+        return Pair.load(base, rl, dtype=dtype, device=device)
 
 
 def stop(sentence: str, code: int = 2) -> NoReturn:
-    """End with one sentence on standard error; 2 says that the call has to change."""
+    """End with one sentence on standard error; 2 says that the call has to change, 1 that something failed."""
     typer.secho(sentence, err=True, fg=typer.colors.RED)
     raise typer.Exit(code)

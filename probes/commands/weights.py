@@ -9,11 +9,13 @@ from typing import Annotated, Any
 
 import typer
 
+from probes.commands.settings import Settings, WithSettings
 from probes.commands.terminal import Json, app, bar, say_json, stop
 
 
 @app.command(
-    epilog="Example: whenlens weights organism:latent:base organism:latent:rl --also organism:latent:rl-seed1 --out out"
+    cls=WithSettings,
+    epilog="Example: whenlens weights organism:latent:base organism:latent:rl --also organism:latent:rl-seed1 --out w",
 )
 def weights(
     base: Annotated[str, typer.Argument(help="Base checkpoint (folder, file or hub name), or a shipped organism.")],
@@ -29,6 +31,7 @@ def weights(
     top: Annotated[float, typer.Option(help="Share of entries that are principal weights.")] = 0.1,
     device: Annotated[str, typer.Option(help="Device of the decompositions.")] = "cpu",
     seed: Annotated[int, typer.Option(help="Names every random stream.")] = 0,
+    settings: Settings = None,
     json_: Json = False,
 ) -> None:
     """Compare checkpoints on disk: shares unchanged, norms, ranks, geometry, and what several runs have in common."""

@@ -5,9 +5,9 @@ most accurate pair is kept (ties go to the smaller dose).  On the *held-out* hal
 
 * the unsteered base and the RL model on the same problems, which give the share of the gain recovered
   (:mod:`probes.stats.ratios`, Fieller);
-* at least 20 random vectors of the same length at the same site, dose and positions: a one-sided p-value that allows
-  for the choice among several vectors and doses, and the interval of the difference (:mod:`probes.latent.beyond_random`
-  has both); ``p_share`` is the same for the share of texts that use the strategy;
+* at least 20 random vectors of the same length at the same site, dose and positions: a one-sided p-value and the
+  interval of the difference, both of which allow for the choice among several vectors and doses
+  (:mod:`probes.latent.beyond_random`); ``p_share`` is the p-value for the share of texts that use the strategy;
 * vectors made by the same recipe from shuffled labels, and the vector of another strategy at the same site that is
   most nearly orthogonal (:mod:`probes.latent.placebos`), where they can be had;
 * its damage: KL(unsteered || steered) per token of the base's own texts, nats, and the share of the problems that the
@@ -70,7 +70,8 @@ class SteeringEffect(Result):
     recovery: Estimate | None
     """Share of the gain that the steered base recovers; NaN without a gain."""
     over_random: Estimate | None
-    """Accuracy under the direction minus accuracy under a random vector."""
+    """Accuracy under the direction minus accuracy under a random vector, the choice among directions and doses allowed
+    for."""
     p: float
     """One-sided p-value against the random vectors, the choice among directions and doses allowed for."""
     held: tuple[str, ...] = ()
@@ -239,7 +240,7 @@ class _Held:
         """Share of the gain, accuracy over random vectors, p-value."""
         recovery = ratio(self.correct[0] - self.plain, self.tuned - self.plain)
         random = self.correct[self.random]
-        over = over_random(self.correct[0], random, n_boot=self.trial.n_boot, seed=self.trial.seed)
+        over = over_random(self.correct[0], random, tried=self.tried, n_boot=self.trial.n_boot, seed=self.trial.seed)
         return recovery, over, self._p(self.correct.mean(1))
 
     @property

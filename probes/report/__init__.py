@@ -12,10 +12,22 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hooks.rollouts import write_whole
+from probes.report.export import NoPictures, figures_of, write_figures
 from probes.report.page import render, render_beside
 from probes.report.tokens import Token, TokenHtml, tokens_html
 
-__all__ = ["Token", "TokenHtml", "render", "render_beside", "tokens_html", "write_beside", "write_report"]
+__all__ = [
+    "NoPictures",
+    "Token",
+    "TokenHtml",
+    "figures_of",
+    "render",
+    "render_beside",
+    "tokens_html",
+    "write_beside",
+    "write_figures",
+    "write_report",
+]
 
 
 def write_report(folder: Path) -> Path:

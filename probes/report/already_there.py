@@ -9,6 +9,7 @@ from probes.report.blocks import Absent, Block, Fold, Heading, Section, Text
 from probes.report.drawings import dose_response
 from probes.report.folder import StudyReader
 from probes.report.heatmap import heat_map
+from probes.report.names import VECTORS
 from probes.report.pictures import picture
 from probes.report.steered import dose_curve
 from probes.report.tables import Column, interval, table_of
@@ -33,6 +34,8 @@ PROBE_COLUMNS = (
     Column("q", "q", "p", setting=True),
 )
 
+FOLDED = ("position", "length", "shuffled", "rl_auroc")
+"""Columns of the whole table alone: what is reported has to fit a page."""
 SIZES = (Column("n", "Rows", "count", setting=True), Column("positives", "Positives", "count", setting=True))
 
 STEERING_COLUMNS = (
@@ -87,12 +90,14 @@ def _probes(reader: StudyReader) -> list[Block]:
         frame = frame.assign(label=bare)
     reported = frame[frame["reported"].astype("boolean").fillna(False)] if "reported" in frame else frame.iloc[:0]
     note = (
-        "Best possible: the ceiling where the truth is known. Shuffled, position, length, last tokens: baselines that "
-        "see wrong labels or no activation. The layer was chosen on other problems than those it is scored on. q: "
-        "false discovery rate over the sweep."
+        "Place: start is the first choice of a text, inner a later one. Best possible: the ceiling where the truth is "
+        "known. Last tokens, position, length, shuffled: baselines that see no activation or wrong labels. Untrained "
+        "twin: the same network with random weights. Selectivity: the lead over a control task with random labels. The "
+        "layer was chosen on other problems than those it is scored on. q: false discovery rate over the sweep."
     )
     if len(reported):
-        table = table_of(reported, PROBE_COLUMNS, "Reported probes beside their baselines", note=note)
+        short = [column for column in PROBE_COLUMNS if column.name not in FOLDED]
+        table = table_of(reported, short, "Reported probes beside their baselines", note=note)
         blocks.append(table)
     else:
         blocks.append(Text("No layer was chosen by nested selection; the whole curve is in the table below.", "note"))
@@ -105,16 +110,20 @@ def _steering(reader: StudyReader) -> list[Block]:
     if frame is None and reader.figure("steering") is None:
         return [Absent("Steering", STEERING)]
     caption = (
-        "Vectors come from base activations alone. Grey: random vectors of the same length. A learned vector says "
-        "something only where it stands apart from them."
+        "Vectors come from base activations alone. Grey: controls of the same length. A learned vector says something "
+        "only where it stands apart from them. Each mark is one vector with its interval."
     )
     drawn = None if frame is None else dose_response(frame)
     title = "Accuracy of the base model under steering"
     blocks: list[Block] = [picture(reader, "steering", drawn, title=title, caption=caption, needs=STEERING)]
     if frame is None:
         return blocks
-    columns = [column for column in STEERING_COLUMNS if reader.identified or column.name != "recovery"]
+    one_place = "positions" in frame and frame["positions"].nunique() <= 1
+    left_out = (*(() if reader.identified else ("recovery",)), *(("positions",) if one_place else ()))
+    columns = [column for column in STEERING_COLUMNS if column.name not in left_out]
     note = "Damage: divergence from the unsteered model on the same text. p: against the random vectors."
+    if one_place and len(places := frame["positions"].dropna()):
+        note += f" Steered at {places.iloc[0]}."
     table = table_of(_ordered(frame), columns, "Steered generation beside random vectors", note=note, sortable=True)
     runs = table if len(frame) <= 14 else Fold(f"All {len(frame)} steered runs", (table,))
     return [*blocks, *dose_curve(reader), runs]
@@ -125,6 +134,6 @@ def _ordered(frame: pd.DataFrame) -> pd.DataFrame:
     if "arm" not in frame:
         return frame
     rank = {"unsteered": 0, "rl": 1, "steered": 2}
-    words = {"unsteered": "base, unsteered", "rl": "tuned model"}
+    words = {**VECTORS, "unsteered": "base, unsteered", "rl": "tuned model"}
     ordered = frame.assign(_rank=[rank.get(str(arm), 3) for arm in frame["arm"]]).sort_values("_rank", kind="stable")
     return ordered.assign(arm=[words.get(str(arm), arm) for arm in ordered["arm"]])

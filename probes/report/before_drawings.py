@@ -65,14 +65,20 @@ def cosines_by_layer(frame: pd.DataFrame) -> Spec | None:
     if frame.empty:
         return None
     several = frame["text"].nunique() > 1
-    traces = [
-        _line(f"{label}, {text}" if several else str(label), part.sort_values("layer"), "layer", "apart", place)
-        for place, ((text, label), part) in enumerate(frame.groupby(["text", "label"], sort=False))
-    ]
+    parts = list(frame.groupby(["text", "label"], sort=False))
+    traces = []
+    for place, ((text, label), part) in enumerate(parts):
+        part = part.sort_values("layer")
+        line = _line(f"{label}, {text}" if several else str(label), part, "layer", "apart", place)
+        # Side by side, so that the intervals do not hide each other.
+        aside = 0.06 * (place - (len(parts) - 1) / 2)
+        traces.append({**line, "x": [layer + aside for layer in line["x"]], "text": line["x"],
+                       "hovertemplate": line["hovertemplate"].replace("%{x}", "%{text}")})  # fmt: skip
     traces += [
         _bound(frame, column, dash) for column, dash in (("shuffled", "dash"), ("random", "dot")) if column in frame
     ]
-    up = axis("Cosine, base and tuned direction", range=[min(-0.2, float(frame["apart"].min()) - 0.05), 1.02])
+    lowest = float(frame[[name for name in ("apart", "apart_low") if name in frame]].min().min())
+    up = axis("Cosine, base and tuned direction", range=[max(-1.02, min(-0.2, lowest - 0.05)), 1.02])
     return {"data": traces, "layout": layout(height=430, xaxis=axis("Layer", dtick=_tick(frame["layer"])), yaxis=up)}
 
 

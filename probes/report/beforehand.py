@@ -5,10 +5,10 @@ from __future__ import annotations
 import pandas as pd
 
 from probes.report.before_drawings import ahead_curve, cosines_by_layer, moved_probes
-from probes.report.blocks import Block, Fold, Heading, Text
+from probes.report.blocks import Block, Bullets, Fold, Heading, Text
 from probes.report.folder import StudyReader
 from probes.report.pictures import picture
-from probes.report.reading_rule import RULE, verdict
+from probes.report.reading_rule import RULE, reading
 from probes.report.tables import Column, interval, table_of
 
 NEEDS = "It needs both models' activations at the same tokens (stage “probes” of a study)."
@@ -94,8 +94,11 @@ def beforehand(reader: StudyReader) -> list[Block]:
     models = reader.frame("before_models")
     if models is None:
         return []
-    said = verdict(reader)
-    finding: list[Block] = [] if said is None else [Text(said, "finding"), Text(RULE, "note")]
+    said = reading(reader)
+    finding: list[Block] = []
+    if said is not None:
+        each, together = said
+        finding = [Text(together, "finding"), *([Bullets(tuple(each))] if each else []), Text(RULE, "note")]
     return [
         Heading("Was it there before RL?"),
         *finding,

@@ -114,11 +114,15 @@ class TokenText:
 
 @dataclass(frozen=True)
 class TokenView:
-    """Texts with coloured tokens; ``modes`` are the values that the colour can show, with their words."""
+    """Texts with coloured tokens; ``modes`` are the values that the colour can show, with their words.
+
+    ``more`` are texts that are folded away until asked for.
+    """
 
     shape: ClassVar[str] = "tokens"
     texts: tuple[TokenText, ...]
     modes: tuple[tuple[str, str], ...]
+    more: tuple[TokenText, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,8 @@ from probes.report.wording import number, quantity
 
 Spec = dict[str, Any]
 
+FEW = 10
+"""Samples below which a bin is too uncertain to draw."""
 NEEDS = "It needs a confidence beside each graded answer (stage “calibration” of a study)."
 ARMS = {"base": "Base", "rl": "Tuned", "rl - base": "Tuned − base"}
 QUANTITIES = {
@@ -65,7 +67,10 @@ def calibrated(reader: StudyReader) -> list[Block]:
         blocks.append(Text(said, "note"))
     if curve is not None:
         equal = curve[curve["bins"] == "equal width"]
-        caption = "Share right against mean confidence, bin by bin; on the dotted line a confidence is what it says."
+        caption = (
+            "Share right against mean confidence, bin by bin; on the dotted line a confidence is what it says. Bins of "
+            f"fewer than {FEW} samples are in the table alone."
+        )
         title = "Confidence against being right"
         blocks.insert(1, picture(reader, "calibration", drawn(equal), title=title, caption=caption, needs=NEEDS))
         named = equal.assign(arm=equal["arm"].map(lambda arm: ARMS.get(arm, arm)))
@@ -106,6 +111,8 @@ def drawn(curve: pd.DataFrame) -> Spec | None:
         {"type": "scatter", "mode": "lines", "name": "what it says", "x": [0, 100], "y": [0, 100], "hoverinfo": "skip",
          "line": {"color": CONTROL, "dash": "dot", "width": 1}}
     ]  # fmt: skip
+    if "samples" in curve:
+        curve = curve[curve["samples"] >= FEW]
     for place, (source, part) in enumerate(curve.groupby("source", sort=False)):
         for arm, rows in part.groupby("arm", sort=True):
             ink = LIGHT.get(str(arm), CONTROL)

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
+from probes.report.names import CONTROLS, VECTORS
 from probes.report.theme import CONTROL, DASHES, LIGHT, MARKERS, axis, layout
 from probes.report.wording import missing, number
 
@@ -32,7 +33,7 @@ def by_routed_share(
     keys = [name for name in ("arm", "gate") if name in frame.columns]
     if {"kind", "gate"} <= set(frame.columns):
         gate = frame["kind"] == "gate"
-        named = frame["gate"].where(gate, frame["kind"].astype(str) + " (control)")
+        named = ("gate: " + frame["gate"].astype(str)).where(gate, frame["kind"].astype(str).replace(dict(CONTROLS)))
         frame, keys = frame.assign(series=named, control=~gate), ["series"]
     traces: list[Spec] = []
     inks = iter(["rl", "violet", "ochre", "rose", "slate"] * 8)
@@ -69,6 +70,8 @@ def dose_response(frame: pd.DataFrame) -> Spec | None:
             levels.append((name, 100 * float(found.iloc[0])))
     doses = frame[~frame["arm"].isin(["unsteered", "rl"])].dropna(subset=["alpha", "accuracy"])
     traces: list[Spec] = []
+    if len(doses) and doses["alpha"].nunique() == 1:
+        return _one_dose(doses, levels)
     inks = iter(["steered", "violet", "ochre", "rose", "slate", "rl"] * 8)
     keys = [name for name in ("arm", "label", "layer", "positions") if name in doses.columns]
     for place, (label, part) in enumerate(_series(doses, keys)):
@@ -91,6 +94,36 @@ def dose_response(frame: pd.DataFrame) -> Spec | None:
         "data": traces,
         "layout": layout(height=420, xaxis=axis(unit), yaxis=axis("Accuracy (%)"), shapes=lines, annotations=notes),
     }
+
+
+def _one_dose(frame: pd.DataFrame, levels: list[tuple[str, float]]) -> Spec:
+    """Accuracy at the one dose that was run: each kind of vector in a column, its vectors side by side."""
+    kinds = list(dict.fromkeys(frame["arm"].astype(str)))
+    traces, widest = [], max(frame["arm"].value_counts())
+    for place, kind in enumerate(kinds):
+        part = frame[frame["arm"].astype(str) == kind].sort_values("accuracy")
+        control = kind != "steered"
+        ink = CONTROL if control else LIGHT["steered"]
+        across = [place + 0.7 * (at - (len(part) - 1) / 2) / max(widest, 2) for at in range(len(part))]
+        name = VECTORS.get(kind, kind.replace("_", " "))
+        labels = part["label"].astype(str).tolist() if "label" in part else [name] * len(part)
+        traces.append(
+            {
+                **_line(name, across, 100 * part["accuracy"], ink, place, hollow=control), "mode": "markers",
+                "error_y": _bars(100 * part["accuracy"], part, "accuracy", ink), "text": labels, "showlegend": False,
+                "hovertemplate": f"{name}: %{{text}}<br>accuracy %{{y:.1f}} %<extra></extra>",
+            }
+        )  # fmt: skip
+    dose = number(frame["alpha"].iloc[0])
+    relative = "relative" in frame and bool(frame["relative"].astype("boolean").fillna(False).all())
+    said = f"One dose: {dose:g} {'typical norms' if relative else 'vector lengths'}"
+    words = [VECTORS.get(kind, kind.replace("_", " ")).replace(" ", "<br>", 1) for kind in kinds]
+    columns = axis(
+        said, tickvals=list(range(len(kinds))), ticktext=words, range=[-0.6, len(kinds) + 0.2], showgrid=False
+    )
+    lines, notes = _levels(levels)
+    shape = layout(height=420, xaxis=columns, yaxis=axis("Accuracy (%)"), shapes=lines, annotations=notes)
+    return {"data": traces, "layout": shape}
 
 
 def pass_at_k(frame: pd.DataFrame, *, crossing: float | None = None) -> Spec | None:

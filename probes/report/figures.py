@@ -8,13 +8,14 @@ as text. Traces that would fetch tiles or outlines are dropped, and pictures tha
 from __future__ import annotations
 
 import json
+import math
 import re
 from typing import Any
 
 from markupsafe import Markup
 
 from probes.report.blocks import Figure
-from probes.report.theme import layout
+from probes.report.theme import CONTROL, layout
 
 OFFLINE_TRACES = frozenset(
     """
@@ -27,6 +28,7 @@ OFFLINE_TRACES = frozenset(
 _FLAT_TWIN = {"scattergl": "scatter", "scatterpolargl": "scatterpolar", "heatmapgl": "heatmap"}
 # The page's own heading says what a figure is; a second title would collide with the legend. Maps fetch tiles.
 _UNWANTED = frozenset({"template", "title", "images", "width", "mapbox", "map", "geo"})
+_AXIS = re.compile(r"^[xy]axis\d*$")
 _TAG = re.compile(r"<(?!/?(?:br|b|i|em|sub|sup|extra)\s*/?>)", re.IGNORECASE)
 
 
@@ -52,7 +54,56 @@ def dress(spec: dict[str, Any]) -> dict[str, Any]:
     page = {key: value for key, value in given.items() if key not in _UNWANTED}
     page["legend"] = {**house["legend"], **(given.get("legend") or {})}
     page = {**house, **page, "paper_bgcolor": house["paper_bgcolor"], "plot_bgcolor": house["plot_bgcolor"]}
+    page |= {
+        name: _axis(value, _values(traces, name))
+        for name, value in page.items()
+        if _AXIS.match(name) and isinstance(value, dict)
+    }
+    shapes, notes = (
+        [one for one in page.get(name) or [] if isinstance(one, dict)] for name in ("shapes", "annotations")
+    )
+    page["shapes"] = [_shape(one) for one in shapes]
+    if any(_over_panel(one) for one in notes):
+        # The names of panels stand where the legend would.
+        page["legend"] = {**page["legend"], "y": -0.22, "yanchor": "top"}
+        page["margin"] = {**page["margin"], "t": max(32, page["margin"].get("t", 0))}
+        page["annotations"] = [
+            {**one, "font": {**(one.get("font") or {}), "size": 12}} if _over_panel(one) else one for one in notes
+        ]
     return {"data": [trace for trace in traces if trace is not None], "layout": page}
+
+
+def _values(traces: list[dict[str, Any] | None], name: str) -> list[float]:
+    """The numbers that traces put on an axis."""
+    letter, short = name[0], name.replace("axis", "")
+    own = [trace for trace in traces if trace is not None and trace.get(f"{letter}axis", letter) == short]
+    listed = [trace.get(letter) for trace in own]
+    found = [value for values in listed if isinstance(values, list) for value in values]
+    return [float(value) for value in found if isinstance(value, (int, float))]
+
+
+def _axis(given: dict[str, Any], values: list[float]) -> dict[str, Any]:
+    """The same axis with a title of the page's size and few enough ticks."""
+    title = given.get("title")
+    title = title if isinstance(title, dict) else {"text": str(title or "")}
+    out = {**given, "title": {"standoff": 10, **title, "font": {**(title.get("font") or {}), "size": 13}}}
+    shown = [value for value in values if value > 0] if given.get("type") == "log" else []
+    if shown and not {"dtick", "tickvals"} & set(given) and max(shown) < 1e3 * min(shown):
+        # Plotly would name the twos and fives without their power of ten.
+        powers = range(math.floor(math.log10(min(shown))), math.ceil(math.log10(max(shown))) + 1)
+        out["tickvals"] = [step * 10.0**power for power in powers for step in (1, 2, 5)]
+    return out
+
+
+def _shape(given: dict[str, Any]) -> dict[str, Any]:
+    """The same line; one without a colour of its own takes that of the controls, which has a dark twin."""
+    line = given.get("line") or {}
+    return {**given, "line": {"color": CONTROL, "width": 1, **line}} if given.get("type") == "line" else given
+
+
+def _over_panel(note: dict[str, Any]) -> bool:
+    """Whether an annotation is the name of one of several panels, as plotly's subplots write it."""
+    return note.get("yref") == "paper" and note.get("xref") == "paper" and note.get("xanchor") == "center"
 
 
 def script_json(value: Any) -> Markup:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from probes.report.names import PLACES
 from probes.report.theme import SEQUENTIAL, axis, layout
 from probes.report.wording import number
 
@@ -73,4 +74,4 @@ def _panel(place: str, grid: pd.DataFrame, end: str) -> dict[str, Any]:
 
 def _name(place: str, top: float) -> dict[str, Any]:
     ends = {"x": 0, "xref": "paper", "xanchor": "left", "y": top, "yref": "paper", "yanchor": "bottom"}
-    return {"text": f"place: {place}", **ends, "showarrow": False, "font": {"size": 12}}
+    return {"text": PLACES.get(place, place), **ends, "showarrow": False, "font": {"size": 12}}

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from probes.report.blocks import Absent, Block, Fold, Heading, Section, Text
+from probes.report.domain_order import ordered
 from probes.report.folder import StudyReader
+from probes.report.names import TRAINING, VARIETY
 from probes.report.pictures import picture
+from probes.report.speed import arrived
 from probes.report.tables import Column, interval, measures_table, table_of
+from probes.report.wording import MINUS, quantity
 
 NEEDS = (
     "Two checkpoints show where training began and ended, not the way. It needs at least three checkpoints along one "
@@ -15,10 +20,6 @@ NEEDS = (
 )
 SCALING_NEEDS = "It needs accuracy on the same problems at five or more checkpoints after the base, and their compute."
 PHASES_NEEDS = "It needs samples, and their scores, at six or more checkpoints of one run."
-DOMAINS_NEEDS = (
-    "It needs a run on each domain alone from one start, and runs over all domains in at least two orders "
-    "(probes.training.domain_order)."
-)
 VARIETY_NEEDS = "It needs two or more samples of each problem at every checkpoint."
 
 FORM_COLUMNS = (
@@ -100,10 +101,11 @@ def how_it_got_there(reader: StudyReader) -> Section:
         blocks = (
             Text(said.format(*counts), "note"),
             *_scaling(reader, record),
+            *arrived(reader, record),
             *_phases(reader, record),
             *_variety(reader, record),
-            *_domains(reader),
         )
+    blocks = (*blocks, *ordered(reader))
     return Section("how", "How did it get there?", "How it got there", question, blocks)
 
 
@@ -113,13 +115,26 @@ def _part(record: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def _sentence(part: dict[str, Any]) -> list[Block]:
-    said = part.get("sentence")
-    return [Text(f"{str(said)[:1].upper()}{str(said)[1:]}.", "finding")] if said else []
+    """A result's own sentence, with its measures in words and minus signs for hyphens."""
+    said = str(part.get("sentence") or "")
+    for name in sorted(VARIETY, key=len, reverse=True):
+        said = re.sub(rf"(?<![\w@]){name}(?![\w@])", VARIETY[name], said)
+    said = re.sub(r"(?<![\w.])-(?=\d)", MINUS, said)
+    return [Text(f"{said[:1].upper()}{said[1:]}.", "finding")] if said else []
+
+
+def _scaled(part: dict[str, Any]) -> list[Block]:
+    """The ceiling of the fit in words; its own sentence where there is none to read."""
+    ends = part.get("asymptote")
+    if not (part.get("identified") and isinstance(ends, dict)):
+        return _sentence(part)
+    top = quantity(ends.get("value"), ends.get("low"), ends.get("high"), unit="share")
+    return [Text(f"The fitted sigmoid levels off at an accuracy of {top.text} ({top.interval}).", "finding")]
 
 
 def _fits(part: dict[str, Any], caption: str) -> list[Block]:
     shown = {name: value for name, value in part.items() if name != "sentence"}
-    return [measures_table(shown, caption, units=FIT_UNITS)] if shown else []
+    return [measures_table(shown, caption, units=FIT_UNITS, words=TRAINING)] if shown else []
 
 
 def _scaling(reader: StudyReader, record: dict[str, Any]) -> list[Block]:
@@ -132,7 +147,7 @@ def _scaling(reader: StudyReader, record: dict[str, Any]) -> list[Block]:
         "power law. The band is the interval of the asymptote, where it is identified. What it does not show: another "
         "recipe's ceiling."
     )
-    blocks = [heading, *_sentence(part)]
+    blocks = [heading, *_scaled(part)]
     blocks.append(
         picture(reader, "training_scaling", None, title="Accuracy over compute", caption=caption, needs=SCALING_NEEDS)
     )
@@ -204,21 +219,3 @@ def _variety(reader: StudyReader, record: dict[str, Any]) -> list[Block]:
 
 NAMES = {column.name: column.title for column in VARIETY_COLUMNS}
 """Measures of variety in words."""
-
-
-def _domains(reader: StudyReader) -> list[Block]:
-    """Orders of domains, where runs were measured by hand and put into the folder."""
-    heading = Heading("Does the order of domains matter?")
-    frame = reader.frame("training_domains")
-    if frame is None:
-        return [heading, Absent("Order of domains", DOMAINS_NEEDS)]
-    columns = (
-        Column("trained", "Trained on", "text"), Column("tested", "Tested on", "text"),
-        interval("transfer", "Transfer", "points"),
-    )  # fmt: skip
-    caption = "Change of accuracy on each domain after training on one alone. It does not show a second run's spread."
-    return [
-        heading,
-        picture(reader, "training_domains", None, title="Transfer", caption=caption, needs=DOMAINS_NEEDS),
-        table_of(frame, columns, "Transfer between domains", sortable=True),
-    ]

@@ -90,7 +90,8 @@ def manifest(reader: StudyReader) -> Section:
             blocks.append(table if len(table.rows) <= 12 else Fold(f"{caption} ({len(table.rows)})", (table,)))
     files = reader.rollouts()
     if files:
-        blocks.append(Text("Tables of samples: " + ", ".join(f"rollouts/{name}" for name in files) + "."))
+        named = Bullets(tuple(f"rollouts/{name}" for name in files))
+        blocks.append(Fold(f"Tables of samples ({len(files)})", (named,)))
     if study:
         text = json.dumps(study, indent=2, ensure_ascii=False)
         blocks.append(Fold("The whole manifest", (Code("study.json", text),)))

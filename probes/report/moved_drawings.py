@@ -66,6 +66,27 @@ def principal_by_matrix(frame: pd.DataFrame) -> Spec | None:
     return {"data": traces, "layout": shape}
 
 
+def changes_by_size(frame: pd.DataFrame) -> Spec | None:
+    """Share of all entries by the size of their change, powers of two, with a line at the published tolerance."""
+    if not {"low", "high", "share"} <= set(frame.columns):
+        return None
+    moved = frame[frame["high"] > 0]
+    if moved.empty:
+        return None
+    middle = (moved["low"] * moved["high"]) ** 0.5
+    bars = {
+        "type": "bar", "x": _plain(middle), "y": _plain(100 * moved["share"]), "marker": {"color": LIGHT["rl"]},
+        "hovertemplate": "about %{x:.1e}<br>%{y:.2f} %<extra></extra>",
+    }  # fmt: skip
+    line = {
+        "type": "line", "x0": 1e-5, "x1": 1e-5, "y0": 0, "y1": 1, "yref": "paper",
+        "line": {"color": CONTROL, "dash": "dot", "width": 1},
+    }  # fmt: skip
+    across = axis("Size of the change", type="log", exponentformat="e")
+    up = axis("Entries (%)", rangemode="tozero")
+    return {"data": [bars], "layout": layout(height=300, xaxis=across, yaxis=up, shapes=[line])}
+
+
 def _marks(names: list[Any], values: pd.Series, words: str, ink: str, place: int, *, across: bool = True) -> Spec:
     hollow = "-open" if ink == CONTROL else ""
     x, y = (_plain(values), names) if across else (names, _plain(values))

@@ -7,6 +7,7 @@ import pandas as pd
 from probes.report.blocks import Block, Fold, Heading, Text
 from probes.report.folder import StudyReader
 from probes.report.moved_drawings import jaccard_beside_nulls, principal_by_matrix
+from probes.report.names import GEOMETRY
 from probes.report.pictures import picture
 from probes.report.tables import Column, interval, measures_table, table_of
 
@@ -96,11 +97,8 @@ def moved_where(reader: StudyReader) -> list[Block]:
     totals = {name: value for name, value in reader.record("moved_geometry").items() if name in names}
     if totals:
         caption = "Over all matrices: overlaps by changed entries, the rest a mean over matrices"
-        blocks.append(measures_table(totals, caption, units=GEOMETRY_UNITS))
-        words = (
-            "null: a random update of the same norm, the same changes at shuffled places. Exact for two fixed files."
-        )
-        blocks.append(Text(words, "note"))
+        note = "Principal weights: the largest entries of the base's rank-k part. Exact for two fixed files."
+        blocks.append(measures_table(totals, caption, units=GEOMETRY_UNITS, words=GEOMETRY, note=note))
     folded = [_table(frame, GEOMETRY_COLUMNS, "Every matrix")]
     modules = reader.frame("moved_geometry_modules")
     if modules is not None:

@@ -10,6 +10,7 @@ import pandas as pd
 from probes.report.blocks import Absent, Block, Fold, Heading, Section, Text, TokenText, TokenView
 from probes.report.drawings import by_routed_share, places_in_text
 from probes.report.folder import StudyReader
+from probes.report.names import CONTROLS
 from probes.report.pictures import picture
 from probes.report.tables import Column, interval, table_of
 from probes.report.tokens import Token, authors, tokens_html
@@ -58,6 +59,8 @@ def _arms(reader: StudyReader) -> list[Block]:
         "base's own favourites."
     )
     frame = frame.assign(badge=_badges(frame))
+    if "arm" in frame:
+        frame["arm"] = frame["arm"].astype(str).str.replace("first_k", "first tokens").str.replace("_", " ")
     ways = (
         ("base", "The base model writes, the other is let in"),
         ("rl", "Backward: the tuned model writes, base tokens are put in"),
@@ -65,12 +68,13 @@ def _arms(reader: StudyReader) -> list[Block]:
     known = frame["primary"].isin([way for way, _ in ways]) if "primary" in frame else pd.Series(False, frame.index)
     for way, caption in ways:
         part = frame[known & (frame["primary"] == way)] if "primary" in frame else frame.iloc[:0]
-        if way == "rl" and len(part):
+        if way == "rl" and len(part) > 1:
             drawn = by_routed_share(part, value="accuracy", levels=accuracy_levels(reader))
             words = (
                 "Taking base tokens into the tuned model's text: the steeper the fall, the more those tokens matter."
             )
             blocks.append(picture(reader, "backward", drawn, title="Backward run", caption=words, needs=STAGE))
+        if way == "rl":
             columns = tuple(replace(c, title="Gain kept") if c.name == "recovery" else c for c in columns)
         if len(part):
             blocks.append(table_of(part, columns, caption, note=note, sortable=True))
@@ -84,7 +88,7 @@ def _badges(frame: pd.DataFrame) -> pd.Series:
     """What an arm is besides a gate: the kind of control, or that it is one."""
     if "kind" in frame:
         plain = frame["kind"].isin(["gate", "backward"]) | frame["kind"].isna()
-        return ("control: " + frame["kind"].astype(str)).mask(plain)
+        return ("control: " + frame["kind"].astype(str).replace(dict(CONTROLS))).mask(plain)
     if "control" in frame:
         return pd.Series("control", frame.index).where(frame["control"].astype("boolean").fillna(False))
     return pd.Series(None, frame.index, dtype=object)
@@ -143,7 +147,7 @@ def _tokens(reader: StudyReader) -> list[Block]:
         "strength": "dose of steering",
     }
     modes = (("author", "who wrote it"), *((name, words[name]) for name in words if name in held))
-    return [heading, TokenView(tuple(shown), modes)]
+    return [heading, TokenView(tuple(shown[:OPEN]), modes, tuple(shown[OPEN:]))]
 
 
 def _has(token: Any, name: str) -> bool:
@@ -172,6 +176,8 @@ def _text(item: dict[str, Any]) -> TokenText | None:
     return TokenText(problem, verdict, ", ".join(parts), str(item.get("prompt") or ""), html)
 
 
+OPEN = 4
+"""Texts of the token view that are listed; the others are folded away."""
 NAMES = (("rl", "tuned model"), ("steered", "steered base"))
 
 

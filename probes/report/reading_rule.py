@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from probes.report.folder import StudyReader
-from probes.report.wording import number
+from probes.report.wording import MINUS, number
 
 RISE = 0.05
 """Rise in the share of texts that makes a strategy one that RL brought forward."""
@@ -64,15 +64,20 @@ class Strategy:
 
 def verdict(reader: StudyReader) -> str | None:
     """The sentence of this pair; None where strategies were not counted or nothing was read."""
+    found = reading(reader)
+    return None if found is None else " ".join([*found[0], found[1]])
+
+
+def reading(reader: StudyReader) -> tuple[list[str], str] | None:
+    """What was read of each strategy that RL brought forward, and what follows of all of them together."""
     models = reader.frame("before_models", needs=("label", "text", "base_auroc", "base_auroc_low", "reported"))
     counted = reader.frame("strategies", needs=("model", "strategy", "share"))
     if models is None or counted is None:
         return None
     risen = brought_forward(counted, models)
-    if not risen:
-        return f"RL made no strategy more common by {100 * RISE:.0f} points of texts. {_differences(models)}"
-    words = [_said(one) for one in risen]
-    return " ".join([*words, _together(risen, reader), _differences(models)])
+    none = f"RL made no strategy more common by {100 * RISE:.0f} points of texts."
+    together = _together(risen, reader) if risen else none
+    return [_said(one) for one in risen], f"{together} {_differences(models)}".strip()
 
 
 def brought_forward(counted: pd.DataFrame, models: pd.DataFrame) -> list[Strategy]:
@@ -142,8 +147,14 @@ def _figures(row: pd.Series) -> str:
     for name, control in (("baseline", "the last tokens and the place"), ("twin", "an untrained model")):
         lead, low, high = (number(row.get(f"over_{name}{end}")) for end in ("", "_low", "_high"))
         if lead is not None and low is not None and high is not None:
-            words += f", {lead:+.2f} [{low:+.2f}, {high:+.2f}] against {control}"
+            words += f", {_signed(lead)} [{_signed(low)}, {_signed(high)}] against {control}"
     return words
+
+
+def _signed(value: float) -> str:
+    """Two decimals and a sign; a rounded zero has none."""
+    text = f"{value:+.2f}"
+    return text[1:] if float(text) == 0 else text.replace("-", MINUS)
 
 
 def _together(risen: list[Strategy], reader: StudyReader) -> str:

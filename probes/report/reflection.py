@@ -19,6 +19,9 @@ WORDS = {
     "weighted": "Score weighted by the spread: the same",
     "weighted - plain": "Weighted minus plain",
     "overlap": "Overlap with the tokens of high entropy (Jaccard, top fifths)",
+    "overlap - chance": "The same, less what random fifths overlap",
+    "js overlap": "Overlap with the tokens at which the models differ most (JS; Jaccard, top fifths)",
+    "js overlap - chance": "The same, less what random fifths overlap",
 }
 COLUMNS = (
     Column("statistic", "Statistic", "text"),

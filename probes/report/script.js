@@ -14,6 +14,31 @@
     }
     return value;
   };
+  const axes = (layout, letter) => Object.keys(layout).filter((key) => new RegExp(`^${letter}axis\\d*$`).test(key));
+  // On a phone: smaller letters, long titles in two lines, and panels that stand side by side one above the other.
+  const narrow = (layout) => {
+    layout.font.size = 11;
+    for (const key of [...axes(layout, "x"), ...axes(layout, "y")]) {
+      const title = layout[key].title;
+      if (!title?.text) continue;
+      title.font = { ...title.font, size: 11 };
+      const middle = title.text.indexOf(" ", Math.floor(title.text.length / 2));
+      if (title.text.length > 24 && middle > 0 && !title.text.includes("<br>")) title.text = `${title.text.slice(0, middle)}<br>${title.text.slice(middle + 1)}`;
+    }
+    const columns = axes(layout, "x").filter((key) => layout[key].domain);
+    const starts = new Set(columns.map((key) => layout[key].domain[0]));
+    if (columns.length < 2 || starts.size !== columns.length) return;
+    const names = (layout.annotations || []).filter((note) => note.yref === "paper" && note.xref === "paper" && note.xanchor === "center");
+    const tall = layout.height || 400, step = 1 / columns.length;
+    columns.sort((a, b) => layout[a].domain[0] - layout[b].domain[0]).forEach((key, row) => {
+      const top = 1 - row * step, down = layout[key.replace("x", "y")];
+      layout[key].domain = [0, 1];
+      if (down) down.domain = [top - step * 0.62, top - step * 0.1];
+      if (names[row]) Object.assign(names[row], { x: 0.5, y: top - step * 0.1, yanchor: "bottom" });
+    });
+    layout.height = Math.round(tall * 0.62 * columns.length);
+    layout.legend = { ...layout.legend, y: -0.03, yanchor: "top" };
+  };
   const dress = (spec) => {
     const night = dark.matches && !printing;
     const { data, layout } = night ? swap(spec) : structuredClone(spec);
@@ -35,7 +60,7 @@
     }
     // A drag scrolls the page; zooming is a button away.
     layout.dragmode = false;
-    if (window.innerWidth < 640) layout.font.size = 11;
+    if (window.innerWidth < 640 && !printing) narrow(layout);
     layout.autosize = true;
     return { data, layout };
   };

@@ -24,7 +24,7 @@ COLUMNS = (
     Column("alpha", "Dose", setting=True),
     interval("strategy_share", "Strategy used", "share"),
     interval("accuracy", "Accuracy", "share"),
-    interval("accuracy_change", "Against dose 0", "share"),
+    interval("accuracy_change", "Against dose 0", "points"),
     interval("kl", "Damage (KL)", "nats"),
     interval("perplexity", "Perplexity", "number"),
     interval("anti_steered", "Anti-steered", "share"),

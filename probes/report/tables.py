@@ -82,21 +82,31 @@ def pairs_table(entries: Mapping[str, Any], caption: str, *, titles: tuple[str, 
     return Table(caption, titles, ("text", "text"), tuple(rows))
 
 
-def measures_table(entries: Mapping[str, Any], caption: str, *, units: Mapping[str, str] | None = None) -> Table:
+def measures_table(
+    entries: Mapping[str, Any],
+    caption: str,
+    *,
+    units: Mapping[str, str] | None = None,
+    words: Mapping[str, str] | None = None,
+    note: str = "",
+) -> Table:
     """A mapping of measures: names in words, ``{value, low, high}`` as a number with its interval.
 
     Args:
         entries: measures by name; nested mappings become ``outer: inner``, empty lists are left out.
         caption: of the table.
         units: unit by the name of a measure or of the mapping that it is in; whole numbers are counts without one.
+        words: what a measure is called; one that is not in it keeps its own name.
+        note: under the table.
     """
     rows = []
     for name, value in _flat(entries):
         if isinstance(value, (list, str)) and not value:
             continue
         unit = (units or {}).get(name) or (units or {}).get(name.split(".")[0])
-        rows.append((Cell(name.replace(".", ": ").replace("_", " ")), _measure(value, unit)))
-    return Table(caption, ("Measure", "Value"), ("text", "number"), tuple(rows))
+        said = (words or {}).get(name) or name.replace(".", ": ").replace("_", " ")
+        rows.append((Cell(said), _measure(value, unit)))
+    return Table(caption, ("Measure", "Value"), ("text", "number"), tuple(rows), note)
 
 
 def _measure(value: Any, unit: str | None) -> Cell:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import pandas as pd
 
-from probes.report.blocks import Absent, Block, Cell, Fold, Heading, Section, Table
+from probes.report.blocks import Absent, Block, Cell, Fold, Heading, Section, Table, Text
 from probes.report.calibration import calibrated
+from probes.report.contrasts import contrasted
 from probes.report.drawings import pass_at_k, strategy_bars
 from probes.report.folder import StudyReader
 from probes.report.formats import formatted
+from probes.report.majority import voted
+from probes.report.names import PASSK, SHIFT
 from probes.report.pictures import picture
 from probes.report.reflection import reflected
 from probes.report.shortcuts import shortened
 from probes.report.suppression import suppressed
 from probes.report.tables import Column, interval, measures_table, table_of
+from probes.report.temperature import matched
 from probes.report.wording import number, quantity
 
 SAMPLES = "It needs several samples of each problem from both models (stages “rollouts” and “samples” of a study)."
@@ -30,11 +34,14 @@ def what_it_says(reader: StudyReader) -> Section:
     blocks = (
         *_accuracy(reader),
         *_passk(reader),
+        *voted(reader),
+        *matched(reader),
         *suppressed(reader),
         *calibrated(reader),
         *formatted(reader),
         *shortened(reader),
         *reflected(reader),
+        *contrasted(reader),
         *_strategies(reader),
         *_shift(reader),
     )
@@ -45,12 +52,18 @@ def _accuracy(reader: StudyReader) -> list[Block]:
     frame = reader.frame("accuracy")
     if frame is None:
         return [Heading("Accuracy, length, entropy"), Absent("Accuracy", SAMPLES)]
+    written = reader.frame("writing", needs=("arm", "quantity", "value"))
+    # Where the texts were measured problem by problem, their table has length and entropy with intervals.
+    plain = (
+        ()
+        if written is not None
+        else (Column("length", "Mean length (tokens)"), Column("entropy", "Mean entropy", "nats"))
+    )
     columns = (
         Column("model", "Model", "text"),
         Column("decoding", "Decoding", "text"),
         interval("accuracy", "Accuracy", "share", ends=("low", "high")),
-        Column("length", "Mean length (tokens)"),
-        Column("entropy", "Mean entropy", "nats"),
+        *plain,
         Column("n_problems", "Problems", "count", setting=True),
         Column("n_samples", "Samples", "count", setting=True),
     )
@@ -58,7 +71,6 @@ def _accuracy(reader: StudyReader) -> list[Block]:
         Heading("Accuracy, length, entropy"),
         table_of(_named(frame), columns, "Both models on the same problems"),
     ]
-    written = reader.frame("writing", needs=("arm", "quantity", "value"))
     if written is not None:
         blocks.append(quantities(written))
     templates = reader.frame("templates")
@@ -113,11 +125,14 @@ def _passk(reader: StudyReader) -> list[Block]:
     drawn = None if frame is None else pass_at_k(frame, crossing=at)
     blocks: list[Block] = [heading, picture(reader, "passk", drawn, title="pass@k", caption=caption, needs=SAMPLES)]
     if record:
-        known = record if crossing is not None else {key: record[key] for key in record if key != "crossing"}
+        unknown = () if crossing is not None else ("crossing",)
+        known = {key: record[key] for key in record if key not in ("crossing_note", *unknown)}
+        if isinstance(said := record.get("crossing_note"), str) and said:
+            blocks.append(Text(f"{said[:1].upper()}{said[1:].rstrip('.')}."))
         solvable = record.get("solvable")
         counted = isinstance(solvable, dict) and any((number(part) or 0) > 1 for part in solvable.values())
-        units = {"solvable": "count" if counted else "share"}
-        blocks.append(measures_table(known, "Crossing and solvable problems", units=units))
+        units = {**PASSK_UNITS, "solvable": "count" if counted else "share"}
+        blocks.append(measures_table(known, "Crossing and solvable problems", units=units, words=PASSK))
     if frame is not None:
         columns = (
             Column("model", "Model", "text"),
@@ -128,13 +143,16 @@ def _passk(reader: StudyReader) -> list[Block]:
     return blocks
 
 
+PASSK_UNITS = {"base_at_the_largest_k_minus_tuned_at_1": "points", "solved_by_both_over_solved_by_either": "share"}
+
+
 def _strategies(reader: StudyReader) -> list[Block]:
     frame = reader.frame("strategies")
     heading = Heading("Strategies in the texts")
     if frame is None and reader.figure("strategies") is None:
         return [heading, Absent("Strategies", LABELS)]
     drawn = None if frame is None else strategy_bars(frame)
-    caption = "How often each strategy turns up in a text of each model, by the rules that label spans."
+    caption = "How often each strategy turns up in a text of each model, by the rules that label spans; one run."
     blocks: list[Block] = [
         heading,
         picture(reader, "strategies", drawn, title="Strategies by model", caption=caption, needs=LABELS),
@@ -160,14 +178,20 @@ def _shift(reader: StudyReader) -> list[Block]:
         return [heading, Absent("Token shift", SCORES)]
     blocks: list[Block] = [heading]
     if along is not None:
-        caption = "Means over texts by place in the text: how far the two models differ, and how uncertain each is."
+        caption = (
+            "Means over texts by place in the text, one run: how far the two models differ (Jensen–Shannon divergence, "
+            "JS; at most ln 2 = 0.69 nats), and how uncertain each is (entropy)."
+        )
         title = "Along the text"
         blocks.append(picture(reader, "js_by_position", None, title=title, caption=caption, needs=SCORES))
     if frame is not None:
-        columns = (Column("what", "Measure", "text"), interval("value", "Value", "number", ends=("low", "high")))
+        columns = (
+            Column("what", "Measure", "text"),
+            interval("value", "Share of tokens", "share", ends=("low", "high")),
+        )
         blocks.append(table_of(frame, columns, "How far the tuned model departs from the base on its own texts"))
     if record:
-        blocks.append(Fold("More on token shift", (measures_table(record, "Token shift"),)))
+        blocks.append(Fold("More on token shift", (measures_table(record, "Token shift", words=SHIFT),)))
     perplexity = reader.frame("perplexity", needs=("author", "reader"))
     if perplexity is not None:
         readers = (

@@ -9,7 +9,9 @@ import pandas as pd
 from probes.report.blocks import Absent, Block, Bullets, Fold, Section, Table, Text
 from probes.report.drawings import changed_by_layer, rank_beside_null
 from probes.report.folder import StudyReader
+from probes.report.moved_drawings import changes_by_size
 from probes.report.moved_overlap import moved_together, moved_where
+from probes.report.names import WEIGHTS
 from probes.report.pictures import picture
 from probes.report.tables import Column, measures_table, table_of
 
@@ -64,10 +66,21 @@ def _weights(reader: StudyReader) -> list[Block]:
     if ranks is not None:
         words = "How many directions an update spreads over, beside the same changes at shuffled places. Log scale."
         blocks.append(picture(reader, "ranks", ranks, title="Stable rank of each update", caption=words, needs=NEEDS))
+    sizes = reader.frame("weights_sizes")
+    if sizes is not None:
+        words = (
+            "How large the changes are, a bar a power of two, where both files hold float32: what bf16 and a tolerance "
+            "of 1e-5 (dotted) hide. Entries that did not change at all are left out. What it does not show: which of "
+            "them matter."
+        )
+        drawn = changes_by_size(sizes)
+        blocks.append(picture(reader, "sizes", drawn, title="Size of each change", caption=words, needs=NEEDS))
     if totals:
         shown = {name: value for name, value in totals.items() if name not in ("reading", "notes")}
-        blocks.append(measures_table(shown, "Over the whole network, weighted by size", units=UNITS))
-        blocks.append(Text("Counts over all entries of two fixed files: exact, so without an interval.", "note"))
+        caption = "Over the whole network, weighted by size"
+        blocks.append(measures_table(shown, caption, units=UNITS, words=WEIGHTS))
+        words = "Counts over all entries of two fixed files: exact, so without an interval"
+        blocks.append(Text(f"{words}; that of a rank over shuffled entries is over matrices.", "note"))
     modules = reader.frame("weights_modules")
     if modules is not None:
         table = _table(modules, "By module, weighted by size")

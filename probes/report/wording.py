@@ -50,7 +50,7 @@ def digits(value: float, unit: str, *, size: float | None = None) -> str:
     """
     if math.isinf(value):
         return "∞" if value > 0 else f"{MINUS}∞"
-    size = abs(value) if size is None else size
+    beside, size = size, abs(value) if size is None else size
     if unit in ("share", "percent", "points", "relative"):
         times = 1 if unit == "percent" else 100
         text = f"{times * value:.{_decimals(times * size)}f}"
@@ -60,6 +60,9 @@ def digits(value: float, unit: str, *, size: float | None = None) -> str:
         return "< 0.001" if 0 <= value < 0.001 else f"{value:.3f}"
     elif unit == "count":
         text = f"{value:,.0f}" if value == round(value) else f"{value:,.1f}"
+    elif beside is not None and 1e-4 <= beside < 1e6:
+        # Three figures of the largest, and as many decimals for the others.
+        text = f"{value:,.{min(6, max(0, 2 - math.floor(math.log10(beside))))}f}"
     else:
         text = _significant(value)
     text = text.replace(",", THIN)

@@ -2,7 +2,8 @@
 
 Two runs from one base, on too-hard and on medium problems, are the test. A single pair can say something where its
 problems are those of the training and a good part of them is too hard: whether shortcuts rose on these, and whether
-problems that were solved before got lost. What it does not show: that the problems given were trained on.
+problems that were solved before got lost; where few are, that question is left aside if the two runs are there. What
+it does not show: that the problems given were trained on.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from probes.evidence import Evidence
-from probes.verdicts import Finding, more_than_control
+from probes.verdicts import Finding, Verdict, more_than_control
 
 MATTERS = 0.02
 """Less than this share of texts, or of accuracy, more is no effect."""
@@ -53,4 +54,6 @@ def _of_hard(finding: Finding, evidence: Evidence) -> Finding:
         return finding
     known = "nobody counted how many are" if share is None or not share.measured else f"{share.value:.0%} are"
     rule = f"{finding.rule}; asked where at least {MANY:.0%} of the problems are too hard, and {known}"
-    return replace(finding, verdict="not identified", rule=rule)
+    # Where the two runs are there, they are the test, and a question that was not asked does not stand in its way.
+    verdict: Verdict = "not identified" if evidence.hard_over_medium is None else "not measured"
+    return replace(finding, verdict=verdict, rule=rule)

@@ -16,6 +16,8 @@ def two_phases(evidence: Evidence) -> list[Finding]:
     """Execution entropy falls up to a bend; phrase entropy rises from there, and more than a placebo's.
 
     A run without a bend has no phases to order, which is not identified rather than contradicted.
+
+    It does not show that planning caused a gain.
     """
     return [
         below("execution entropy up to its bend, nats a step", evidence.phase_fall, NO_SLOPE, unit="nats"),

@@ -19,6 +19,8 @@ from probes.samples.counts import Samples, counts
 from probes.samples.formats import Formats, formats
 from probes.samples.formats_race import FormatRace, format_race
 from probes.samples.hardness import Bins, group_advantage
+from probes.samples.majority import Majority, majority
+from probes.samples.majority_estimates import maj_at_ks
 from probes.samples.passk import PassK, passk
 from probes.samples.passk_estimates import crossings, pass_at_k, pass_at_ks
 from probes.samples.reflection import Reflection, reflection
@@ -38,6 +40,7 @@ __all__ = [
     "FormatRace",
     "Formats",
     "LengthCollapse",
+    "Majority",
     "MatchedTemperature",
     "PassK",
     "PrefixCheck",
@@ -55,6 +58,8 @@ __all__ = [
     "formats",
     "group_advantage",
     "length_collapse",
+    "maj_at_ks",
+    "majority",
     "matched_temperature",
     "pass_at_k",
     "pass_at_ks",

@@ -1,8 +1,14 @@
-"""Does the size of a model decide which format wins?  One run a size, each read by :func:`probes.samples.formats`.
+r"""Does the size of a model decide which format wins?  One run a size, each read by :func:`probes.samples.formats`.
 
-A row a size: the format that is largest at the end, the one that was the most accurate at the start, whether they are
-the same, and the winner's lead at the start. arXiv 2504.07912 reports that a model of 150M parameters ends in code and
-one of 1B in natural language on the same mixture, and that the winner is usually, not always, the best at the start.
+With :math:`p_{mtf}` the share of format ``f`` at step ``t`` of the run of size ``m``, and :math:`a_{m0f}` its accuracy
+at the start,
+
+.. math:: winner_m = \arg\max_f p_{mTf}, \qquad best_m = \arg\max_f a_{m0f}, \qquad
+          lead_m = a_{m0,winner} - \max_{f \ne winner} a_{m0f}.
+
+A row a size has the winner, the best at the start, whether they are the same, and the winner's lead at the start. arXiv
+2504.07912 reports that a model of 150M parameters ends in code and one of 1B in natural language on the same mixture,
+and that the winner is usually, not always, the best at the start.
 
 It assumes that the runs differ in size alone. What it does not show: that size made the difference; one run a size is
 one draw of a winner a size.
@@ -54,21 +60,34 @@ class FormatRace(Result):
         )  # fmt: skip
 
 
-def format_race(runs: Mapping[Any, Mapping[int | float, Rollouts]], **options: Any) -> FormatRace:
+def format_race(
+    runs: Mapping[Any, Mapping[int | float, Rollouts]],
+    *,
+    contrast: Mapping[Any, Mapping[str, Mapping[int | float, Rollouts]]] | None = None,
+    **options: Any,
+) -> FormatRace:
     """The winning format of one run a size.
 
     Args:
         runs: a series as for :func:`formats` by size, in the order of the sizes.
+        contrast: by size, the series of other trainings of the same base by name ("random reward", "SFT"); what they
+            do to the winner's share stands in ``runs[size].contrasts``.
         **options: of :func:`formats`, the same for all.
 
     Raises:
-        ValueError: fewer than two sizes, or what :func:`formats` refuses.
+        ValueError: fewer than two sizes, a contrast of another size, or what :func:`formats` refuses.
 
     It does not show what another run of the same size would end in.
     """
     if len(runs) < 2:
         raise ValueError(f"A race of formats needs runs of >= 2 sizes, not {len(runs)}.")
-    found = {size: formats(series, **options) for size, series in runs.items()}
+    beside = contrast or {}
+    unknown = [size for size in beside if size not in runs]
+    if unknown:
+        raise ValueError(
+            f"There is a contrast of size {unknown[0]} and no run of it; give contrasts of the runs' sizes."
+        )
+    found = {size: formats(series, contrast=beside.get(size), **options) for size, series in runs.items()}
     rows = []
     for size, run in found.items():
         agrees = None if run.best_at_start is None else run.best_at_start == run.winner

@@ -23,7 +23,7 @@ import plotly.graph_objects as go
 from probes.results import Result, manifest
 from probes.samples.counts import Samples, counts
 from probes.samples.passk_estimates import crossings, pass_at_ks
-from probes.samples.passk_problems import histogram, histogram_plot, solvable
+from probes.samples.passk_problems import histogram, histogram_plot, solvable, to_check
 from probes.stats import Estimate, bootstrap_weights, percentile_interval
 from probes.stats.contrast import Measured, beside
 
@@ -55,6 +55,8 @@ class PassK(Result):
     """Problems that only one of them has and that were left out: ``problem``, ``only_in`` (base or rl)."""
     measured: Mapping[str, Measured]
     """Differences at every k and ``delta_se``, open to be set against a contrast."""
+    to_check: pd.DataFrame
+    """Problems to be tried again or read by hand, see :func:`probes.samples.passk_problems.to_check`."""
     contrasts: pd.DataFrame
     """What the contrasts reach and what is left of the differences; empty without any. See
     :func:`probes.stats.contrast.beside`."""
@@ -184,6 +186,7 @@ def passk(
         n_problems=n,
         unmatched=_unmatched(ours, theirs),
         measured=measured,
+        to_check=to_check(both),
         contrasts=beside(measured, _contrasts(ours, contrast or {}, wanted), **options),
         manifest=manifest(measure="samples.passk", ks=wanted.tolist(), contrast=sorted(contrast or {}), **options),
     )

@@ -23,6 +23,8 @@ from probes.stats import Estimate, bootstrap_weights, percentile_interval
 from probes.stats.bootstrap import bootstrap_table
 
 CELLS = ("both", "base only", "RL only", "neither")
+SELDOM = 0.05
+"""Accuracy below which right samples may be guesses, as in arXiv 2504.13837."""
 EDGES = tuple(round(0.1 * step, 1) for step in range(11))
 """Upper and lower edges of the histogram's bins; a first bin holds exactly 0."""
 
@@ -53,6 +55,32 @@ def solvable(
     table = np.stack([cells[cell] for cell in CELLS[:3]], axis=1)
     index = bootstrap_table(table, lambda both, one, other: both / (both + one + other), **options)
     return pd.DataFrame(rows), index
+
+
+def to_check(counts: pd.DataFrame, *, seldom: float = SELDOM) -> pd.DataFrame:
+    """Problems whose place among the solved ones rests on little: to be tried again, or their texts read.
+
+    Args:
+        counts: ``problem``, ``c_base``, ``n_base``, ``c_rl``, ``n_rl``.
+        seldom: accuracy below which the right samples of a model may be guesses.
+
+    Returns:
+        a row a problem and reason: ``problem``, ``why`` (``RL only``: give the base more samples; ``base only``: the
+        same for the RL model; ``seldom right``: read the texts that were), ``model`` (whose), ``c``, ``n``.
+
+    arXiv 2504.13837 checks chains of thought by hand where fewer than 5 % of the samples are right. It does not show
+    which of them are guesses.
+    """
+    rows = []
+    for row in counts.itertuples():
+        own = {model: (int(getattr(row, f"c_{model}")), int(getattr(row, f"n_{model}"))) for model in ("base", "rl")}
+        for model, other, why in (("base", "rl", "RL only"), ("rl", "base", "base only")):
+            if own[model][0] == 0 < own[other][0]:
+                rows.append((row.problem, why, model, *own[model]))
+        for model, (c, n) in own.items():
+            if 0 < c < seldom * n:
+                rows.append((row.problem, "seldom right", model, c, n))
+    return pd.DataFrame(rows, columns=["problem", "why", "model", "c", "n"])
 
 
 def histogram(

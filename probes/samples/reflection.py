@@ -8,7 +8,10 @@ From log-probabilities of each reference after N chains of thought (:mod:`probes
 * within each problem, the rank correlation (Spearman) over chains of being right with the plain score
   :math:`\frac1m \sum_j l_{ij}` and with the weighted one, :math:`\sum_j w_j l_{ij}`. The masked baseline is the same
   for all chains of a problem and drops out. arXiv 2506.13351 rewards the weighted score;
-* the overlap (Jaccard) of the tokens with the largest fifth of spread and of mean entropy, all problems together.
+* the same for the score that carries the doubt of reflective tokens on to later ones, where its ``gamma`` is given;
+* the overlap (Jaccard) of the tokens with the largest fifth of spread with those of the largest fifth of mean entropy,
+  and of mean Jensen-Shannon divergence of base and RL model, all problems together, less the 1/9 that two random fifths
+  have.
 
 Assumes chains that stop before the answer they came to. What it does not show: that rewarding those tokens trains
 faster; and in short references the share moves in steps of one token.
@@ -29,7 +32,7 @@ from jaxtyping import Float
 from scipy.stats import rankdata
 
 from probes.results import Result, manifest
-from probes.samples.reflection_statistics import Read, carrying, noise_share, spread, weights
+from probes.samples.reflection_statistics import Read, carrying, noise_share, propagated, spread, weights
 from probes.stats import Estimate
 from probes.stats.contrast import Measured, beside
 
@@ -37,7 +40,11 @@ SHARE = 0.8
 """Share of the spread that the few tokens have to carry."""
 TOP = 0.2
 """Share of tokens in each of the two sets whose overlap is taken."""
-STATISTICS = ("carrying", "noise", "carrying - noise", "plain", "weighted", "weighted - plain", "overlap")
+STATISTICS = (
+    "carrying", "noise", "carrying - noise", "plain", "weighted", "weighted - plain", "propagated",
+    "propagated - plain", "overlap", "overlap - chance", "js overlap", "js overlap - chance",
+)  # fmt: skip
+"""Rows of the table; what needs entropies, divergences or a gamma is left out without them."""
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -46,10 +53,11 @@ class Reflection(Result):
 
     frame: pd.DataFrame
     """A row a statistic: ``statistic``, ``value``, ``low``, ``high``, ``n``. ``carrying`` is the share of tokens, and
-    ``noise`` what equal noise would need; ``plain`` and ``weighted`` are rank correlations with being right."""
+    ``noise`` what equal noise would need; ``plain``, ``weighted`` and ``propagated`` are rank correlations with being
+    right; ``overlap`` is that with high entropy, ``js overlap`` that with high divergence of the two models."""
     tokens: pd.DataFrame
     """A row a reference token: ``problem``, ``token``, ``sigma``, ``weight``, ``logp`` (mean over chains), ``entropy``
-    (mean; missing where it was not read)."""
+    and ``js`` (means; missing where they were not read)."""
     share: int | float
     """Share of the spread that ``carrying`` is about."""
     contrasts: pd.DataFrame | None = None
@@ -92,6 +100,7 @@ def reflection(
     *,
     share: int | float = SHARE,
     top: int | float | None = None,
+    gamma: int | float | None = None,
     contrast: Mapping[str, Sequence[Read]] | None = None,
     n_boot: int = 2000,
     level: float = 0.95,
@@ -103,6 +112,8 @@ def reflection(
         reads: queries of at least two chains, see :func:`probes.samples.reflection_reading.read_references`.
         share: share of the spread that the few tokens have to carry.
         top: weigh the top share of the tokens evenly; in proportion to the spread where None.
+        gamma: how fast the doubt of an earlier reflective token (of the top fifth by spread) fades with distance, see
+            :func:`probes.samples.reflection_statistics.propagated`; the propagated score is left out where None.
         contrast: reads of the same problems under other models, by name.
         n_boot: bootstrap draws.
         level: of the intervals.
@@ -115,7 +126,7 @@ def reflection(
     """
     options: dict[str, Any] = {"n_boot": n_boot, "level": level, "seed": seed}
     _check(reads)
-    figures = _figures(reads, share, top, seed)
+    figures = _figures(reads, share, top, gamma, seed)
     rows = [(name, measured.estimate(**options)) for name, measured in figures.items()]
     frame = pd.DataFrame(
         [(name, found.value, found.low, found.high, found.n) for name, found in rows],
@@ -123,9 +134,9 @@ def reflection(
     )
     contrasts = None
     if contrast:
-        others = {name: _figures(_check(other), share, top, seed) for name, other in contrast.items()}
+        others = {name: _figures(_check(other), share, top, gamma, seed) for name, other in contrast.items()}
         contrasts = beside(figures, others, **options)
-    record = manifest(measure="samples.reflection", share=share, top=top, queries=len(reads), **options)
+    record = manifest(measure="samples.reflection", share=share, top=top, gamma=gamma, queries=len(reads), **options)
     return Reflection(frame, _tokens(reads, top), share, contrasts, manifest=record)
 
 
@@ -153,7 +164,9 @@ def _check(reads: Sequence[Read]) -> Sequence[Read]:
     return reads
 
 
-def _figures(reads: Sequence[Read], share: int | float, top: int | float | None, seed: int) -> dict[str, Measured]:
+def _figures(
+    reads: Sequence[Read], share: int | float, top: int | float | None, gamma: int | float | None, seed: int
+) -> dict[str, Measured]:
     """The statistics of a set of reads, so that they can be resampled together with another's."""
     null = cache(lambda chains, tokens: noise_share(chains, tokens, share, seed=seed))
     names, rows = [read.problem for read in reads], []
@@ -164,10 +177,13 @@ def _figures(reads: Sequence[Read], share: int | float, top: int | float | None,
         weight = weights(sigma, top=top)
         correct = np.full(len(read.logp), np.nan) if read.correct is None else read.correct
         # Where nothing varies the weights are missing, and with them the weighted score.
-        scores = (read.logp.mean(axis=1), read.logp @ weight)
+        scores = [read.logp.mean(axis=1), read.logp @ weight]
+        if gamma is not None:
+            marked = weights(sigma, top=TOP) > 0
+            scores.append(propagated(read.logp, marked, gamma=gamma).mean(axis=1))
         rows.append((held, even, *(rank_correlation(score, correct) for score in scores)))
     table = np.array(rows, dtype=float)
-    share_of, score_of = table[:, :2], table[:, 2:]
+    share_of, score_of = table[:, :2], table[:, 2:4]
     out = {
         "carrying": Measured.of_means(names, share_of, lambda held, even: held),
         "noise": Measured.of_means(names, share_of, lambda held, even: even),
@@ -176,35 +192,49 @@ def _figures(reads: Sequence[Read], share: int | float, top: int | float | None,
         "weighted": Measured.of_means(names, score_of, lambda plain, weighted: weighted),
         "weighted - plain": Measured.of_means(names, score_of, lambda plain, weighted: weighted - plain),
     }
-    if all(read.entropy is not None for read in reads):
-        out["overlap"] = _overlap(reads)
+    if gamma is not None:
+        pairs = table[:, [2, 4]]
+        out["propagated"] = Measured.of_means(names, pairs, lambda plain, carried: carried)
+        out["propagated - plain"] = Measured.of_means(names, pairs, lambda plain, carried: carried - plain)
+    for name, of in (("overlap", [read.entropy for read in reads]), ("js overlap", [read.js for read in reads])):
+        means = [one.mean(axis=0) for one in of if one is not None]
+        if len(means) == len(reads):
+            out |= _overlap(name, reads, np.concatenate(means))
     return out
 
 
-def _overlap(reads: Sequence[Read]) -> Measured:
-    """Jaccard overlap of the tokens with much spread and with much entropy; both edges are those of the whole set."""
+def _overlap(name: str, reads: Sequence[Read], values: Float[np.ndarray, "all_tokens"]) -> dict[str, Measured]:
+    """Jaccard overlap of the tokens with much spread and with much of another value; edges are those of the whole set.
+
+    Two random sets of p of the tokens each overlap by p / (2 - p), about.
+    """
     sigma = np.concatenate([spread(read.logp) for read in reads])
-    entropy = np.concatenate([read.entropy.mean(axis=0) for read in reads if read.entropy is not None])
     count = max(1, round(TOP * len(sigma)))
     marks = [np.zeros(len(sigma), dtype=bool) for _ in range(2)]
-    for mark, values in zip(marks, (sigma, entropy), strict=True):
-        mark[np.argsort(-values, kind="stable")[:count]] = True
+    for mark, one in zip(marks, (sigma, values), strict=True):
+        mark[np.argsort(-one, kind="stable")[:count]] = True
     owner = np.repeat(np.arange(len(reads)), [read.logp.shape[1] for read in reads])
     sets = (marks[0] & marks[1], marks[0] | marks[1])
     columns = np.stack([np.bincount(owner[mark], minlength=len(reads)) for mark in sets], axis=1).astype(float)
-    return Measured.of_means([read.problem for read in reads], columns, lambda shared, all_of: shared / all_of)
+    names, chance = [read.problem for read in reads], count / (2 * len(sigma) - count)
+    return {
+        name: Measured.of_means(names, columns, lambda shared, all_of: shared / all_of),
+        f"{name} - chance": Measured.of_means(names, columns, lambda shared, all_of: shared / all_of - chance),
+    }
 
 
 def _tokens(reads: Sequence[Read], top: int | float | None) -> pd.DataFrame:
     parts = []
     for read in reads:
         sigma = spread(read.logp)
-        entropy = np.full(len(sigma), np.nan) if read.entropy is None else read.entropy.mean(axis=0)
+        nothing = np.full(len(sigma), np.nan)
+        entropy, js = (nothing if one is None else one.mean(axis=0) for one in (read.entropy, read.js))
         parts.append(
             pd.DataFrame(
                 {
                     "problem": read.problem, "token": np.arange(len(sigma)), "sigma": sigma,
                     "weight": weights(sigma, top=top), "logp": read.logp.mean(axis=0), "entropy": entropy,
+                    "js": js,
                 }
             )
         )  # fmt: skip

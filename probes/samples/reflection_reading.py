@@ -97,6 +97,8 @@ def read_references(
         correct = samples.frame["correct"][samples.frame["problem"] == problem].astype("Float64")
         for side in sides:
             columns = {name: table[f"{name}_{side}"].to_numpy() for name in ("logp", "rank", "entropy")}
+            if isinstance(models, Pair):
+                columns["js"] = table["js"].to_numpy()
             out[side].append(_read(problem, columns, spans, correct.to_numpy(dtype=float, na_value=np.nan)))
     return out if isinstance(models, Pair) else {"model": out["base"]}
 
@@ -110,6 +112,7 @@ def _read(problem: str, columns: Mapping[str, np.ndarray], spans: list[slice], c
         masked=blocks["logp"][-1].astype(float),
         ranks=blocks["rank"][:-1].astype(np.int64),
         entropy=blocks["entropy"][:-1].astype(float),
+        js=blocks["js"][:-1].astype(float) if "js" in blocks else None,
         correct=correct,
     )
 

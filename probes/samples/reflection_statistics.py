@@ -6,8 +6,15 @@ With :math:`l_{ij} = \log \pi(y_j \mid q, c_i, y_{<j})` for N chains of thought 
 .. math:: \sigma_j = \mathrm{std}_i(l_{ij}), \qquad w_j = \sigma_j / \textstyle\sum_j \sigma_j \ \text{ or an even mask
           of the top tokens}, \qquad R3_i = \sum_j w_j \big[ l_{ij} - \log \pi(y_j \mid q, c_{masked}, y_{<j}) \big].
 
-The standard deviation is the population one (the source does not say which). What these do not show: whether a token
-varies because the reasoning decides it or because a chain breaks the format before it.
+The standard deviation is the population one (the source does not say which). The source's other form carries a token's
+doubt on to those behind it: with :math:`p_{ik} = e^{l_{ik}}` and distance :math:`d = j - k`,
+
+.. math:: l'_{ij} = l_{ij} + \sum_{k < j,\ k\ reflective} \log P_{ik}(j), \qquad
+          P_{ik}(j) = p_{ik} + (1 - p_{ik})(1 - e^{-\gamma d}),
+
+because a reference is read behind its own earlier tokens: once a wrong value stands there, what follows from it is
+likely again. What these do not show: whether a token varies because the reasoning decides it or because a chain breaks
+the format before it.
 """
 
 from __future__ import annotations
@@ -18,7 +25,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from hooks.streams import stream
 
@@ -39,6 +46,8 @@ class Read:
     """Rank of each reference token, 1 the likeliest; None where it was not read."""
     entropy: Float[np.ndarray, "chain token"] | None = None
     """Entropy at each reference token, nats."""
+    js: Float[np.ndarray, "chain token"] | None = None
+    """Jensen-Shannon divergence of base and RL model at each reference token, nats; None where one model read."""
     correct: Float[np.ndarray, "chain"] | None = None
     """Whether the text that each chain came from was right: 1, 0, NaN ungraded."""
 
@@ -47,7 +56,7 @@ class Read:
             raise ValueError(f"Problem {self.problem!r} has no chain or no reference token; leave it out.")
         if not np.isfinite(self.logp).all():
             raise ValueError(f"Problem {self.problem!r} has a log-probability that is not finite; see its reference.")
-        shapes = {"masked": self.logp.shape[1:], "ranks": self.logp.shape, "entropy": self.logp.shape}
+        shapes = {"masked": self.logp.shape[1:], **dict.fromkeys(("ranks", "entropy", "js"), self.logp.shape)}
         for name, shape in {**shapes, "correct": self.logp.shape[:1]}.items():
             value = getattr(self, name)
             if value is not None and value.shape != shape:
@@ -95,6 +104,33 @@ def r3(
     arXiv 2506.13351. It does not show gains that other reference answers would have had.
     """
     return (logp - masked[None, :]) @ weight
+
+
+def propagated(
+    logp: Float[np.ndarray, "chain token"], reflective: Bool[np.ndarray, "token"], *, gamma: int | float
+) -> Float[np.ndarray, "chain token"]:
+    """Log-probabilities with the doubt of earlier reflective tokens carried on, :math:`l'` at the head of this file.
+
+    Args:
+        logp: log-probability of each reference token after each chain, nats.
+        reflective: tokens whose doubt is carried on, for instance those of an even mask of :func:`weights`.
+        gamma: how fast doubt fades with distance, a token; 0 never. The source gives no value.
+
+    Raises:
+        ValueError: a gamma below 0.
+
+    arXiv 2506.13351. It does not show which of the two forms trains better; the source prefers the masked baseline.
+    """
+    if gamma < 0:
+        raise ValueError(f"gamma says how fast doubt fades and is 0 or more, not {gamma}.")
+    out = logp.astype(float).copy()
+    doubt = -np.expm1(np.minimum(logp, 0.0))
+    for k in np.flatnonzero(reflective):
+        distance = np.arange(1, logp.shape[1] - k)
+        # P = 1 - (1 - p) exp(-gamma d); a token of no probability at all takes what follows with it.
+        with np.errstate(divide="ignore"):
+            out[:, k + 1 :] += np.log1p(-doubt[:, k, None] * np.exp(-gamma * distance))
+    return out
 
 
 def length_reward(reference: int, answer: int, *, beta: int | float) -> float:

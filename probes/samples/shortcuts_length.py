@@ -24,6 +24,7 @@ from jaxtyping import Float
 from hooks.rollouts import Rollouts
 from probes.results import Result, manifest
 from probes.stats import Estimate, bootstrap_weights, percentile_interval, problem_means
+from probes.stats.contrast import Measured, beside
 
 COLLAPSED = 0.3
 """Share of the first length below which it has collapsed."""
@@ -42,6 +43,9 @@ class LengthCollapse(Result):
     """The first step whose relative length is below the bar; None where there is none."""
     note: str
     """The same in words."""
+    contrasts: pd.DataFrame | None = None
+    """Length at the end over that at the start in each contrast's run and ours minus it, see
+    :data:`probes.stats.contrast.COLUMNS`; None without any."""
 
     def headline(self) -> str:
         """What became of the length."""
@@ -71,6 +75,7 @@ def length_collapse(
     *,
     alpha: int | float = ALPHA,
     collapsed: int | float = COLLAPSED,
+    contrast: Mapping[str, Mapping[int | float, Rollouts]] | None = None,
     n_boot: int = 2000,
     level: float = 0.95,
     seed: int = 0,
@@ -81,6 +86,7 @@ def length_collapse(
         series: rollouts of the same problems by training step; texts without ids count in characters.
         alpha: weight of the newest checkpoint, above 0 and at most 1.
         collapsed: share of the first length below which it has collapsed.
+        contrast: series of other runs from the same base by name ("random reward", "SFT").
         n_boot: bootstrap draws.
         level: of the intervals.
         seed: of the draws.
@@ -92,14 +98,7 @@ def length_collapse(
     """
     if len(series) < 2 or not 0 < alpha <= 1:
         raise ValueError(f"Lengths need >= 2 checkpoints and 0 < alpha <= 1, not {len(series)} and {alpha}.")
-    steps = sorted(series)
-    columns = []
-    for step in steps:
-        frame = series[step].frame
-        lengths = [len(ids) or len(text) for ids, text in zip(frame["ids"], frame["text"], strict=True)]
-        names, means = problem_means(lengths, frame["problem"])
-        columns.append(pd.Series(means, index=names, name=step))
-    table = pd.concat(columns, axis=1, join="inner").to_numpy(dtype=float)
+    names, steps, table = _lengths(series)
     n = len(table)
     if not n:
         raise ValueError("The checkpoints have no problem in common; compare texts of the same problems.")
@@ -114,16 +113,44 @@ def length_collapse(
     first = float(_first(_three(seen, alpha)[2], steps, collapsed)[0])
     inside = percentile_interval(_first(_three(drawn, alpha)[2], steps, collapsed), n=n, level=level)
     found = Estimate(first, inside.low, inside.high, n, "paired bootstrap over problems", level)
+    contrasts = None
+    if contrast:
+        others = {name: _ends(*_lengths(run)) for name, run in contrast.items()}
+        contrasts = beside(_ends(names, steps, table), others, n_boot=n_boot, level=level, seed=seed)
     return LengthCollapse(
         frame=pd.DataFrame(rows),
         collapse=found if math.isfinite(first) else None,
         note=f"length below {collapsed:.0%} of the start at step {found:.0f}"
         if math.isfinite(first)
         else f"no collapse of length: never below {collapsed:.0%} of the start",
+        contrasts=contrasts,
         manifest=manifest(
-            measure="samples.length_collapse", alpha=alpha, collapsed=collapsed, n_boot=n_boot, level=level, seed=seed
+            measure="samples.length_collapse", alpha=alpha, collapsed=collapsed, n_boot=n_boot, level=level, seed=seed,
+            contrast=sorted(contrast or {}),
         ),
-    )
+    )  # fmt: skip
+
+
+def _lengths(
+    series: Mapping[int | float, Rollouts],
+) -> tuple[list[str], list[int | float], Float[np.ndarray, "problem step"]]:
+    """Mean lengths of the problems that all checkpoints have, with the problems and the steps."""
+    steps = sorted(series)
+    columns = []
+    for step in steps:
+        frame = series[step].frame
+        lengths = [len(ids) or len(text) for ids, text in zip(frame["ids"], frame["text"], strict=True)]
+        names, means = problem_means(lengths, frame["problem"])
+        columns.append(pd.Series(means, index=names, name=step))
+    table = pd.concat(columns, axis=1, join="inner")
+    return [str(name) for name in table.index], steps, table.to_numpy(dtype=float)
+
+
+def _ends(
+    problems: list[str], steps: list[int | float], table: Float[np.ndarray, "problem step"]
+) -> dict[str, Measured]:
+    """Mean length of the last checkpoint over that of the first, not smoothed: runs may have other steps between."""
+    return {"last length over the first": Measured.of_means(problems, table[:, [0, -1]], lambda one, end: end / one)}
 
 
 def _three(

@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
+import plotly.graph_objects as go
 from numpy.random import Generator
 
 from hooks.rollouts import Rollouts
@@ -53,6 +54,19 @@ class PrefixCheck(Result):
     def headline(self) -> str:
         """The share in a sentence."""
         return f"answer unchanged by a corrupted step: {self.unchanged:.1%} ({self.left_out} texts without such a step)"
+
+    def plot(self) -> go.Figure:
+        """Share of texts that keep their answer when cut, and of those that keep it with the step corrupted."""
+        figure = go.Figure()
+        for name, found in (("merely cut", self.kept), ("step corrupted", self.unchanged)):
+            if found.measured:
+                bars = {"type": "data", "symmetric": False, "array": [found.high - found.value],
+                        "arrayminus": [found.value - found.low]}  # fmt: skip
+                figure.add_bar(x=[name], y=[found.value], error_y=bars, showlegend=False)
+        return figure.update_layout(
+            template="plotly_white", yaxis={"title": "share of texts with the same answer", "range": [0, 1.02]},
+            title=self.headline(),
+        )  # fmt: skip
 
 
 def corrupt(text: str, draw: Generator) -> tuple[str, str, str, str] | None:

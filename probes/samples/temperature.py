@@ -62,6 +62,9 @@ class MatchedTemperature(Result):
     """How it was found, or why it was not."""
     passk: PassK | None
     """pass@k of the base against the RL model at that temperature, where samples were given."""
+    contrasts: pd.DataFrame | None = None
+    """Of each contrast ``contrast``, ``temperature``, and ``ratio``, our temperature over it (one run each); None
+    without any. 1 where RL made the model no surer than the other training did."""
 
     def headline(self) -> str:
         """The temperature and both entropies."""
@@ -97,6 +100,7 @@ def matched_temperature(
     steps: int = 12,
     samples: tuple[Samples, Callable[[float], Samples] | Samples] | None = None,
     passk_options: Mapping[str, Any] | None = None,
+    contrast: Mapping[str, MatchedTemperature] | None = None,
 ) -> MatchedTemperature:
     """The RL temperature at which its own samples have the base's entropy.
 
@@ -111,9 +115,10 @@ def matched_temperature(
         samples: graded samples or counts of the base, and those of the RL model at the temperature found (or what makes
             them from it); gives pass@k there.
         passk_options: further arguments of :func:`probes.samples.passk.passk`.
+        contrast: by name ("random reward", "SFT") the same of another training of the base, met at the same entropy.
 
     Raises:
-        ValueError: a target, a range or a table that means nothing.
+        ValueError: a target, a range or a table that means nothing, or a contrast met at another entropy.
 
     It does not show that equal entropy is equal exploration.
     """
@@ -136,10 +141,23 @@ def matched_temperature(
         frame=pd.DataFrame(sorted(tried), columns=["temperature", "entropy"]),
         note=note,
         passk=compared,
+        contrasts=_beside(found[0], float(target), contrast) if contrast else None,
         manifest=manifest(
-            measure="samples.matched_temperature", low=low, high=high, tolerance=tolerance, steps=steps
+            measure="samples.matched_temperature", low=low, high=high, tolerance=tolerance, steps=steps,
+            contrast=sorted(contrast or {}),
         ),
     )  # fmt: skip
+
+
+def _beside(temperature: float, target: float, contrast: Mapping[str, MatchedTemperature]) -> pd.DataFrame:
+    for name, other in contrast.items():
+        if not math.isclose(other.target, target, rel_tol=0.01):
+            raise ValueError(
+                f"The contrast {name!r} is met at {other.target:.3g} nats and this model at {target:.3g}; match both "
+                "to one base."
+            )
+    rows = [(name, other.temperature, temperature / other.temperature) for name, other in contrast.items()]
+    return pd.DataFrame(rows, columns=["contrast", "temperature", "ratio"])
 
 
 Found = tuple[list[tuple[float, float]], tuple[float, float], str]

@@ -36,14 +36,15 @@ def calibration(materials: Materials) -> None:
     if any(one.frame["correct"].isna().all() for one in texts.values()):
         return
     options: dict[str, Any] = {"n_boot": config.n_boot, "seed": config.seed}
-    sources = {"stated": _stated(materials, texts), "answer tokens": _of_tokens(materials, texts)}
+    known = sources(materials, texts)
     found = {
         name: measure(arms, **options)
-        for name, arms in sources.items()
+        for name, arms in known.items()
         if all(one.stated >= ENOUGH for one in arms.values())
     }
-    note(materials.folder, "calibration", evidence(found))
-    shares = {name: {arm: one.stated for arm, one in arms.items()} for name, arms in sources.items()}
+    # A tuned model with a Brier term says nothing of a binary reward; the run without one does (stage "contrasts").
+    note(materials.folder, "calibration", Evidence() if "binary" in config.contrast else evidence(found))
+    shares = {name: {arm: one.stated for arm, one in arms.items()} for name, arms in known.items()}
     constant = {name: dict(one.constant) for name, one in found.items() if one.constant}
     materials.folder.json("calibration", {"has_a_confidence": shares, "constant": constant})
     for table in ("frame", "reliability"):
@@ -62,6 +63,11 @@ def evidence(found: dict[str, Calibration]) -> Evidence:
 
 def _change(one: Calibration | None) -> Estimate | None:
     return None if one is None else one.figure("rl - base", "ece")
+
+
+def sources(materials: Materials, texts: dict[str, Rollouts]) -> dict[str, dict[str, Confidences]]:
+    """Confidences of each arm's texts by where they are from: ``stated``, or ``answer tokens``."""
+    return {"stated": _stated(materials, texts), "answer tokens": _of_tokens(materials, texts)}
 
 
 def _stated(materials: Materials, texts: dict[str, Rollouts]) -> dict[str, Confidences]:

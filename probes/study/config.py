@@ -8,9 +8,11 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from hooks.organisms import ORGANISMS, PREFIX
+from probes.study.orders import Orders
+from probes.study.roles import NOTHING, check_roles, contrasts_of, named, orders_of
 
 
 class StudyConfig(BaseModel):
@@ -42,6 +44,17 @@ class StudyConfig(BaseModel):
     compute: tuple[float, ...] = Field(
         (), description="Compute spent at each checkpoint of the series and, last, at the tuned model."
     )
+    contrast: dict[str, str] = Field(
+        {},
+        description="Other trainings of the same base that the pair is held against, by role: random (a random "
+        "reward), sft (supervised tuning), medium or hard (RL on problems of the other difficulty), binary or brier "
+        "(the same training without or with a Brier term); 'none' for none.",
+    )
+    order: dict[str, str] = Field(
+        {},
+        description="Runs on domains, by the order of their training: a (alone), a,b (a, then b), a+b (together); a "
+        "problem's domain is its field 'domain', else its kind. 'none' for none.",
+    )
     batch_size: int = Field(64, ge=1, description="Texts written at once; halved aloud when memory runs out.")
 
     @model_validator(mode="before")
@@ -51,9 +64,25 @@ class StudyConfig(BaseModel):
         base = str(values.get("base") or "")
         if base.startswith(PREFIX) and base.removeprefix(PREFIX) in ORGANISMS:
             small = {"samples": 128, "max_new_tokens": 96, "batch_size": 512}
-            known = {"problems": base, **(ORGANISMS[base.removeprefix(PREFIX)].study or small)}
+            short = base.removeprefix(PREFIX)
+            known = {"problems": base, **(ORGANISMS[short].study or small)}
+            if values.get("rl") is None:
+                known["contrast"] = contrasts_of(short)
+                known["order"] = orders_of(short) if values.get("problems") in (None, "", base) else {}
             return {**known, **{name: value for name, value in values.items() if value not in (None, "")}}
         return values
+
+    @field_validator("contrast", mode="before")
+    @classmethod
+    def _contrast(cls, given: Any) -> dict[str, str]:
+        """A mapping as it is, and texts ROLE=CHECKPOINT."""
+        return named(given, "--contrast")
+
+    @field_validator("order", mode="before")
+    @classmethod
+    def _order(cls, given: Any) -> dict[str, str]:
+        """A mapping as it is, and texts ORDER=CHECKPOINT."""
+        return named(given, "--order")
 
     @model_validator(mode="after")
     def _complete(self) -> StudyConfig:
@@ -67,6 +96,9 @@ class StudyConfig(BaseModel):
                 f"compute must rise from above 0 over the {len(self.series)} checkpoints of the series and the tuned "
                 f"model, one number each; {len(self.compute)} were given (--compute, once for each)."
             )
+        check_roles(self.contrast)
+        if self.order:
+            Orders.of(self.order)
         return self
 
     @property
@@ -78,6 +110,8 @@ class StudyConfig(BaseModel):
     def key(self) -> str:
         """Hash of every setting that can change a number; the output folder and the batch size cannot."""
         settings = self.model_dump(mode="json", exclude={"out", "batch_size"})
+        # A study from before these settings goes on where it stopped.
+        settings = {name: value for name, value in settings.items() if value or name not in ("contrast", "order")}
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
 
     @property
@@ -85,12 +119,17 @@ class StudyConfig(BaseModel):
         """The command that does this study again; settings at their defaults are left out."""
         organism = self.rl is None
         words = ["whenlens", "study", self.base] if organism else ["whenlens", "study", "--base", self.base]
-        fresh = StudyConfig(base=self.base, rl=self.rl, problems=self.problems, out=self.out)
+        fresh = StudyConfig(base=self.base, rl=self.rl, problems="" if organism else self.problems, out=self.out)
         for name, value in self.model_dump(mode="json", exclude={"base"}).items():
-            if name in ("series", "compute"):
-                words += [word for one in value for word in (f"--{name}", str(one))]
+            if name in ("series", "compute", "thresholds", "alphas"):
+                changed = tuple(value) != getattr(fresh, name)
+                words += [word for one in value for word in (f"--{name}", str(one)) if changed]
                 continue
-            if name == "out" or (value != getattr(fresh, name) and name not in ("thresholds", "alphas")):
+            if name in ("contrast", "order"):
+                given = [f"{one}={path}" for one, path in value.items()] or [NOTHING]
+                words += [word for one in given for word in (f"--{name}", one) if value != getattr(fresh, name)]
+                continue
+            if name == "out" or value != getattr(fresh, name):
                 words += [f"--{name.replace('_', '-')}"] + ([] if value is True else [str(value)])
             elif name in ("rl", "problems") and not organism:
                 words += [f"--{name}", str(value)]

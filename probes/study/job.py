@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -13,12 +12,16 @@ from typing import Any
 
 import pandas as pd
 
+from probes.progress import bars
 from probes.study.calibrating import calibration
 from probes.study.config import StudyConfig
+from probes.study.contrasting import contrasts
 from probes.study.folder import StudyFolder
 from probes.study.formatting import formatting
-from probes.study.materials import Materials, Progress, Tell
+from probes.study.matching import matching
+from probes.study.materials import Materials
 from probes.study.moved import weights
+from probes.study.ordering import ordering
 from probes.study.readable import probes
 from probes.study.reflecting import reflecting
 from probes.study.router import routing
@@ -46,6 +49,9 @@ STAGES: dict[str, Callable[[Materials], None]] = {
     "formats": formatting,
     "shortcuts": shortcutting,
     "reflection": reflecting,
+    "temperature": matching,
+    "order": ordering,
+    "contrasts": contrasts,
     "claims": claims,
 }
 """Stages in order.  Each reads what the stages before wrote, and writes its own tables and figures."""
@@ -88,7 +94,7 @@ def run(config: StudyConfig, *, quiet: bool = False) -> Study:
 
     folder = StudyFolder(config.out)
     folder.open(config.key, _record(config))
-    with _bars(quiet) as tell:
+    with bars(quiet=quiet) as tell:
         materials = Materials(config, folder, tell)
         for name, stage in STAGES.items():
             if folder.done(name):
@@ -121,29 +127,3 @@ def _record(config: StudyConfig) -> dict[str, Any]:
         "versions": versions,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-
-
-@contextmanager
-def _bars(quiet: bool) -> Iterator[Tell]:
-    """Progress bars with rate and time left; silent when nobody watches."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bars
-
-    console = Console(stderr=True)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Bars(*columns, console=console, disable=quiet or not console.is_terminal) as bars:
-
-        def tell(title: str) -> Progress:
-            if not quiet and not console.is_terminal:
-                console.print(title)
-            task = bars.add_task(title, total=None)
-            return lambda done, total: bars.update(task, completed=done, total=total)
-
-        yield tell

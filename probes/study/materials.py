@@ -16,6 +16,7 @@ from hooks.rollouts import Rollouts
 from probes import tasks
 from probes.study.config import StudyConfig
 from probes.study.folder import StudyFolder
+from probes.study.orders import check_domains
 from probes.tasks import Problem
 
 Progress = Callable[[int, int], object]
@@ -42,7 +43,9 @@ class Materials:
     @cached_property
     def problems(self) -> list[Problem]:
         """The problems, in a fixed order."""
-        return tasks.load(self.config.problems, n=self.config.n_problems, seed=self.config.seed)
+        found = tasks.load(self.config.problems, n=self.config.n_problems, seed=self.config.seed)
+        check_domains(self.config.order, found)
+        return found
 
     @cached_property
     def policy(self) -> Policy | None:
@@ -56,7 +59,11 @@ class Materials:
         if not record.is_file():
             record = resolve(f"{self.config.base}:base") / "training.json"
         policy = json.loads(record.read_text()).get("policy") if record.is_file() else None
-        return None if policy is None else Policy(**policy)
+        # What was a tuple is a list in JSON.
+        fields: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in (policy or {}).items()
+        }
+        return None if policy is None else Policy(**fields)
 
     def settings(self, **changes: Any) -> dict[str, Any]:
         """Keyword arguments of every call that writes text."""

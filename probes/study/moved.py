@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
+from typing import Literal
+
 import pandas as pd
 
 from probes.evidence import Evidence
+from probes.stats import Estimate
 from probes.study.materials import Materials
 from probes.study.noted import note
 from probes.weights import Overlap, compare, geometry, overlap
@@ -18,6 +22,8 @@ RENAMED = {
     "rank_share_null": "null_rank",
 }
 """Columns of the weight table under the names the report reads."""
+SPREADS: tuple[Literal["stable_rank", "entropy_rank"], ...] = ("stable_rank", "entropy_rank")
+"""Ranks that are told beside those of shuffled entries."""
 
 
 def weights(materials: Materials) -> None:
@@ -26,11 +32,14 @@ def weights(materials: Materials) -> None:
     delta = compare(materials.pair, seed=seed)
     folder.table("weights", delta.frame.rename(columns=RENAMED))
     note(folder, "weights", Evidence.gather(delta=delta))
-    totals = {RENAMED.get(name, name): value for name, value in delta.totals.items()}
+    totals: dict[str, object] = {RENAMED.get(name, name): value for name, value in delta.totals.items()}
+    totals |= {f"{name}_over_shuffled": _numbers(delta.over_shuffled(name, seed=seed)) for name in SPREADS}
     notes = {what: list(names) for what, names in delta.notes.items()}
     folder.json("weights", {**totals, "reading": delta.reading, "notes": notes})
     folder.table("weights_modules", delta.by("module").rename(columns=RENAMED))
     folder.figure("weights", delta.plot())
+    if len(delta.sizes):
+        folder.table("weights_sizes", delta.sizes)
     if delta.frame["kind"].isin(["attention", "mlp"]).any():
         placed = geometry(materials.pair, seed=seed)
         folder.table("moved_geometry", placed.frame)
@@ -39,6 +48,12 @@ def weights(materials: Materials) -> None:
     further = seeds_of(materials.config.base) if materials.config.rl is None else {}
     if further:
         _together(materials, overlap(materials.config.base))
+
+
+def _numbers(value: Estimate) -> dict[str, float | None]:
+    """As JSON has them: None for what is not finite."""
+    ends = {"value": value.value, "low": value.low, "high": value.high}
+    return {name: one if math.isfinite(one) else None for name, one in ends.items()}
 
 
 def _together(materials: Materials, found: Overlap) -> None:

@@ -28,13 +28,8 @@ def reflecting(materials: Materials) -> None:
     options: dict[str, Any] = {"n_boot": config.n_boot, "seed": config.seed}
     asked = materials.problems[:PROBLEMS]
     chains = first_samples(materials.rollouts("base_samples"), CHAINS).subset([problem.id for problem in asked])
-    tokenizer = materials.pair.base.tokenizer
-    references = {
-        problem.id: [int(token) for token in tokenizer(reference(problem), add_special_tokens=False).input_ids]
-        for problem in asked
-    }
     reads = read_references(
-        materials.pair, chains, references, cut=_Cut(materials),
+        materials.pair, chains, references_of(materials, asked), cut=Cut(materials),
         progress=materials.tell("both models read the references"),
     )  # fmt: skip
     found = {side: reflection(own, **options) for side, own in reads.items()}
@@ -58,18 +53,28 @@ def reflecting(materials: Materials) -> None:
     )
 
 
+def references_of(materials: Materials, problems: Sequence[Problem]) -> dict[str, list[int]]:
+    """Token ids of each problem's right answer."""
+    tokenizer = materials.pair.base.tokenizer
+    return {
+        problem.id: [int(token) for token in tokenizer(reference(problem), add_special_tokens=False).input_ids]
+        for problem in problems
+    }
+
+
 def reference(problem: Problem) -> str:
     """The right answer as it would be announced: in the organisms' words, or in a box."""
     return f"answer {problem.answer}." if problem.kind == "organism" else f" The answer is \\boxed{{{problem.answer}}}."
 
 
-class _Cut:
-    """How many ids of a sample stand before its first announcement of an answer; ends of sequence are no reasoning."""
+class Cut:
+    """Where a sample's chain of thought ends; ends of sequence are no reasoning."""
 
     def __init__(self, materials: Materials) -> None:
         self.decoder, self.ends = Decoder(materials.pair.base.tokenizer), set(materials.pair.base.eos_ids)
 
     def __call__(self, ids: Sequence[int]) -> int:
+        """How many ids stand before the first announcement of an answer."""
         count = len(ids)
         while count and ids[count - 1] in self.ends:
             count -= 1

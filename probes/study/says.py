@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pandas as pd
@@ -11,7 +12,7 @@ from hooks import summaries
 from hooks.rollouts import Rollouts
 from hooks.score import TokenTable, score
 from probes.evidence import Evidence
-from probes.samples import passk, writing
+from probes.samples import majority, passk, writing
 from probes.stats import bootstrap_problems
 from probes.study.materials import Materials, first_samples
 from probes.study.noted import note
@@ -32,14 +33,20 @@ def shift(materials: Materials) -> None:
     rl, base = tokens_of(materials, "rl"), tokens_of(materials, "base")
     options: dict[str, Any] = {"n_boot": materials.config.n_boot, "seed": materials.config.seed}
     rows = []
+    # Where the models part, after arXiv 2603.22446; a problem on which they never do has no share.
+    parted = rl.frame["js"] > 0.1
     for what, mask in (
         ("unshifted (rank 1 in the base)", rl.frame["rank_base"] == 1),
         ("marginal (rank 2 or 3)", rl.frame["rank_base"].between(2, 3)),
         ("shifted (rank above 3)", rl.frame["rank_base"] > 3),
         ("JS at most 0.1 nats", rl.frame["js"] <= 0.1),
         ("JS at most 0.01 nats", rl.frame["js"] <= 0.01),
+        ("of JS above 0.1: both have the same first choice", (rl.frame["top_base"] == rl.frame["top_rl"])[parted]),
+        ("of JS above 0.1: among the first 3 of the base", (rl.frame["rank_base"] <= 3)[parted]),
+        ("of JS above 0.1: below 0.01 in the base", (rl.frame["logp_base"] < math.log(0.01))[parted]),
     ):
-        found = bootstrap_problems(mask.astype(float), rl.frame["problem"], **options)
+        asked = mask.astype(float).reindex(rl.frame.index)
+        found = bootstrap_problems(asked, rl.frame["problem"], **options)
         rows.append({"what": what, "value": found.value, "low": found.low, "high": found.high})
     materials.folder.table("shift", pd.DataFrame(rows))
     materials.folder.table("perplexity", summaries.perplexity_table([base, rl]))
@@ -55,7 +62,7 @@ def shift(materials: Materials) -> None:
 
 
 def samples(materials: Materials) -> None:
-    """pass@k, accuracy, length and entropy of both models."""
+    """pass@k, maj@k, accuracy, length and entropy of both models."""
     config = materials.config
     options: dict[str, Any] = {"n_boot": config.n_boot, "seed": config.seed}
     sampled = {role: materials.rollouts(f"{role}_samples") for role in ("base", "rl")}
@@ -63,6 +70,7 @@ def samples(materials: Materials) -> None:
     found = passk(base=sampled["base"], rl=sampled["rl"], **options)
     materials.folder.table("passk", found.frame)
     materials.folder.table("passk_accuracy", found.histogram)
+    materials.folder.table("passk_to_check", found.to_check)
     note(materials.folder, "samples", Evidence.gather(passk=found))
     solvable = found.solvable.set_index("cell")["share"].to_dict()
     materials.folder.json(
@@ -76,6 +84,9 @@ def samples(materials: Materials) -> None:
         },
     )
     materials.folder.figure("passk", found.plot())
+    votes = majority(sampled["base"], sampled["rl"], **options)
+    materials.folder.table("majority", votes.frame)
+    materials.folder.json("majority", {"headline": votes.headline(), "voting": _estimate(votes.voting)})
     entropies = {role: tokens_of(materials, role).frame for role in ("base", "rl")}
     written = writing(greedy, tokens=entropies, **options)
     materials.folder.table("writing", written.frame)

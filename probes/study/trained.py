@@ -27,7 +27,18 @@ from probes.stats import Estimate
 from probes.study.checkpoints import Place, Way
 from probes.study.materials import Materials, first_samples
 from probes.study.noted import note
-from probes.training import ENGLISH, Checkpoint, Grams, Scaling, Series, TwoPhases, collapse, scaling, two_phases
+from probes.training import (
+    ENGLISH,
+    Checkpoint,
+    Grams,
+    Scaling,
+    Series,
+    TwoPhases,
+    collapse,
+    scaling,
+    speed,
+    two_phases,
+)  # fmt: skip
 from probes.training.phrases import Corpus
 from probes.training.windows import FEWEST
 
@@ -65,6 +76,7 @@ def training(materials: Materials) -> None:
             evidence, phase_fall=fall if bent else replace(fall, value=math.nan, low=math.nan, high=math.nan),
             phase_rise=phases.semantic_slope, phase_over_placebo=phases.over_placebo,
         )  # fmt: skip
+    _speed(materials, series, options, record)
     _variety(materials, series, options, record)
     note(materials.folder, "training", evidence)
     materials.folder.json("training", record)
@@ -208,6 +220,16 @@ def phrases(series: Series, seed: int) -> tuple[Grams, str]:
         return Grams.mine(solutions, seed=seed), f"mined from {len(solutions)} correct samples"
     except ValueError as error:
         return Grams.of(ENGLISH), f"the package's English list, because {error}"
+
+
+def _speed(materials: Materials, series: Series, options: dict[str, Any], record: dict[str, Any]) -> None:
+    """How soon most of the gain is there, where anything was graded."""
+    if np.isnan(series.accuracy()).any(axis=1).all():
+        return
+    found = speed({materials.config.name: series}, **options)
+    materials.folder.table("training_speed", found.frame)
+    materials.folder.figure("training_speed", found.plot())
+    record["speed"] = {"sentence": found.headline()}
 
 
 def _variety(materials: Materials, series: Series, options: dict[str, Any], record: dict[str, Any]) -> None:

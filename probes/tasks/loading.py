@@ -14,7 +14,7 @@ from typing import Any
 
 from hooks.organisms import ORGANISMS, PREFIX
 from hooks.organisms.arithmetic import draw
-from hooks.organisms.problems import PROBLEMS
+from hooks.organisms.problems import PROBLEMS, domain_of
 from hooks.streams import stream
 from probes.tasks.problems import KINDS, Problem, by_id
 
@@ -115,7 +115,8 @@ def _chains(name: str, n: int, seed: int) -> list[Problem]:
     seen: dict[str, Problem] = {}
     for _ in range(20 * n):
         chain = draw(rng)
-        problem = Problem(chain.expression, chain.prompt, str(chain.answer), "organism")
+        meta = {"domain": domain_of(chain)} if draw is PROBLEMS["both"] else {}
+        problem = Problem(chain.expression, chain.prompt, str(chain.answer), "organism", meta)
         seen.setdefault(problem.id, problem)
         if len(seen) == n:
             return list(seen.values())

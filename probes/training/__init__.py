@@ -14,6 +14,7 @@ from probes.training.lexicon import ENGLISH
 from probes.training.scaling import Scaling, scaling
 from probes.training.series import Checkpoint, Series
 from probes.training.sigmoid import SigmoidFit, fit_sigmoid, sigmoid
+from probes.training.speed import Speed, speed
 from probes.training.two_phases import TwoPhases, two_phases
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "Scaling",
     "Series",
     "SigmoidFit",
+    "Speed",
     "TwoPhases",
     "collapse",
     "domain_order",
@@ -36,5 +38,6 @@ __all__ = [
     "scaling",
     "sigmoid",
     "similarity",
+    "speed",
     "two_phases",
 ]

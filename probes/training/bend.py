@@ -2,7 +2,8 @@ r"""Where does a series bend?  Two lines that meet, against one, with a p-value 
 
 .. math:: y = a + b_1 \min(x - \tau, 0) + b_2 \max(x - \tau, 0)
 
-with :math:`\tau` on a grid between the second and the last point but one, by least squares.  The gain over one line is
+with :math:`\tau` on a grid between the second and the last point but one, by least squares (Hudson 1966; for the bend
+that arXiv 2509.03646 reads off its curves by eye).  The gain over one line is
 the largest F over :math:`\tau`; its null distribution is simulated with independent normal errors on the same x, which
 is exact for such errors whatever their size.  The interval of :math:`\tau` is the wider, on either side, of the profile
 (:math:`SSE(\tau) \le SSE_{min}(1 + F_{1,n-4}/(n-4))`) and of the bootstrap over problems.
@@ -66,6 +67,8 @@ def find_bend(
 
     Returns:
         all NaN with fewer than six points or a missing one.
+
+    It does not show a corner: a smooth bend is found as well.
     """
     if len(x) < FEWEST or np.isnan(y).any():
         none = Estimate(math.nan, math.nan, math.nan, n, f"needs at least {FEWEST} checkpoints", level)
@@ -90,7 +93,10 @@ def find_bend(
 def slope_after(
     x: Float[np.ndarray, "point"], y: Float[np.ndarray, "draw point"], at: Float[np.ndarray, "draw"]
 ) -> Float[np.ndarray, "draw"]:
-    """Slope of a line through the points from ``at`` on, draw by draw; NaN with fewer than three of them."""
+    """Slope of a line through the points from ``at`` on, draw by draw; NaN with fewer than three of them.
+
+    It does not show whether a line fits these points.
+    """
     inside = (x[None] >= at[:, None]) & ~np.isnan(y)
     count = inside.sum(axis=1)
     safe = np.maximum(count, 1)

@@ -154,7 +154,10 @@ def collapse(
 
 
 def similarity(first: Sequence[int], second: Sequence[int], *, n: int = 3) -> float:
-    """Jaccard index of the token n-grams of two texts; NaN if both are empty."""
+    """Jaccard index of the token n-grams of two texts; NaN if both are empty.
+
+    It does not show whether two texts mean the same.
+    """
     return _jaccard(_grams(first, n), _grams(second, n))
 
 

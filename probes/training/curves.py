@@ -1,8 +1,16 @@
-"""The measures of two phases at each checkpoint, as functions of how often each problem is drawn.
+r"""The measures of two phases at each checkpoint, as functions of how often each problem is drawn.
+
+With NLL the surprise of a token under its own checkpoint t (arXiv 2509.03646, section 2.2): relative perplexity of a
+group of tokens, :math:`\exp(\overline{NLL}_t - \overline{NLL}_0)`; mean entropy of a group in nats; semantic entropy
+:math:`-\sum_s p_s \log p_s` over clusters s of matched phrases; conditional entropy :math:`\sum_s p_s H(next | s)` of
+the words that follow, as joint minus marginal entropy; planning share of the fifth of tokens with the highest entropy
+(arXiv 2506.01939).
 
 All of them are ratios or entropies of sums over problems, so a bootstrap draw is a row of weights.  Entropies of
 phrases are Miller-Madow values (see :func:`probes.training.phrases.entropy`); a resample has fewer kinds than the
 sample, so their draws are moved to lie around the value itself.
+
+What they do not show: that tokens in phrases plan, nor runs other than this one.
 """
 
 from __future__ import annotations
@@ -45,7 +53,10 @@ class Curves:
 
 
 def curves(series: Series, corpus: Corpus, matches: Matches, *, n_boot: int, seed: int) -> Curves:
-    """All measures; those of tokens are NaN where a checkpoint has no token table."""
+    """All measures; those of tokens are NaN where a checkpoint has no token table.
+
+    They do not show that tokens in phrases plan.
+    """
     n, steps = len(series.problems), len(series.checkpoints)
     weights = np.ones((1, n))
     if n_boot and n > 1:

@@ -159,6 +159,8 @@ def greedy_order(after: Float[np.ndarray, "trained tested"]) -> tuple[int, ...]:
     """Domains in greedy order: next is the one after whose training the mean accuracy on the rest is highest.
 
     Of equals the first is taken. It does not look ahead.
+
+    It does not show that this order is best.
     """
     left, order = list(range(len(after))), []
     while len(left) > 1:

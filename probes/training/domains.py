@@ -2,6 +2,8 @@
 
 A cell is the accuracy of one state of training on one domain: entry 0 is the value, the others are draws over that
 domain's problems, the same draws for every state.  A cell that came as a number has no draws of its own.
+
+What they do not show: how a second run of the same state would score.
 """
 
 from __future__ import annotations
@@ -74,6 +76,8 @@ def cells(
 
     Raises:
         ValueError: fewer than two domains, a missing accuracy, an order of other domains, or no common problem.
+
+    They do not show how another run of one state would score.
     """
     if len(domains) < 2:
         raise ValueError(f"an order needs at least 2 domains, not {len(domains)}")

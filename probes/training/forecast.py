@@ -83,6 +83,8 @@ def forecast(
 
     Returns:
         errors of each form; all NaN where the first half holds fewer than four points or the second none.
+
+    It does not show errors beyond the compute that was spent.
     """
     early = half_of(compute, used)
     late = used & ~early

@@ -12,7 +12,10 @@ from jaxtyping import Bool, Float
 
 
 def group_advantage(rewards: Float[np.ndarray, "group sample"]) -> Float[np.ndarray, "group sample"]:
-    """Reward minus the mean of its group; NaN rewards leave their sample without one and the group's mean alone."""
+    """Reward minus the mean of its group; NaN rewards leave their sample without one and the group's mean alone.
+
+    It does not show which tokens earned it.
+    """
     return rewards - np.nanmean(rewards, axis=1, keepdims=True)
 
 
@@ -23,6 +26,8 @@ def hicra_advantage(
 
     Raises:
         ValueError: alpha below zero.
+
+    It does not show that training with it helps.
     """
     if alpha < 0:
         raise ValueError(f"alpha amplifies planning tokens and cannot be {alpha}; the published value is 0.2")

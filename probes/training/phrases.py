@@ -98,6 +98,8 @@ def match(corpus: Corpus, grams: Grams, *, follow: int = 3) -> Matches:
         corpus: the texts.
         grams: the phrases.
         follow: words behind a match that count as the procedure that follows it.
+
+    It does not show that a phrase was meant.
     """
     table = grams.table
     sizes = sorted({len(gram) for gram in table}, reverse=True)
@@ -125,7 +127,10 @@ def match(corpus: Corpus, grams: Grams, *, follow: int = 3) -> Matches:
 
 
 def planning(corpus: Corpus, matches: Matches) -> Bool[np.ndarray, "token"]:
-    """Which tokens lie in a match."""
+    """Which tokens lie in a match.
+
+    It does not show that these tokens plan.
+    """
     words = corpus.tokens["word"].to_numpy(dtype=np.int64)
     if not len(words):
         return np.zeros(0, dtype=bool)
@@ -136,6 +141,8 @@ def entropy(counts: Float[np.ndarray, "draw kind"]) -> Float[np.ndarray, "draw"]
     """Shannon entropy in nats of counts, Miller-Madow: the plug-in value plus (kinds seen - 1) / (2 count).
 
     NaN without a count. Less biased than the plug-in value, but still too low where most kinds are seen once.
+
+    It does not show kinds that were never seen.
     """
     total = counts.sum(axis=1)
     safe = np.maximum(total, 1)

@@ -31,7 +31,10 @@ class PowerLaw:
 
 
 def fit_power_law(compute: Float[np.ndarray, "point"], score: Float[np.ndarray, "point"]) -> PowerLaw:
-    """Fit a power law to points with compute above zero; NaN with fewer than two points below a pass rate of one."""
+    """Fit a power law to points with compute above zero; NaN with fewer than two points below a pass rate of one.
+
+    It does not show a ceiling, which this form has not.
+    """
     known = score < 1
     k, offset = power_laws(compute[known], score[known][None, :])
     return PowerLaw(float(k[0]), float(offset[0]), int(known.sum()))
@@ -40,7 +43,10 @@ def fit_power_law(compute: Float[np.ndarray, "point"], score: Float[np.ndarray, 
 def power_laws(
     compute: Float[np.ndarray, "point"], scores: Float[np.ndarray, "draw point"]
 ) -> tuple[Float[np.ndarray, "draw"], Float[np.ndarray, "draw"]]:
-    """``k`` and ``E`` of many data sets at once; NaN for one with a pass rate of one, or of fewer than two points."""
+    """``k`` and ``E`` of many data sets at once; NaN for one with a pass rate of one, or of fewer than two points.
+
+    They do not show a ceiling, which this form has not.
+    """
     if len(compute) < 2:
         return np.full(len(scores), np.nan), np.full(len(scores), np.nan)
     x = np.log(compute)

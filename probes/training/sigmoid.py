@@ -40,7 +40,10 @@ Reference = Literal["chi2", "F"]
 def sigmoid(
     compute: Float[np.ndarray, "point"], *, start: float, top: float, slope: float, middle: float
 ) -> Float[np.ndarray, "point"]:
-    """R(C) at each compute; ``start`` is R_0, ``top`` is A, ``slope`` is B, ``middle`` is C_mid."""
+    """R(C) at each compute; ``start`` is R_0, ``top`` is A, ``slope`` is B, ``middle`` is C_mid.
+
+    It does not show that any run follows it.
+    """
     with np.errstate(divide="ignore"):
         return start + (top - start) * expit(slope * (np.log(compute) - math.log(middle)))
 
@@ -150,6 +153,8 @@ def fit_sigmoid(
     Raises:
         ValueError: fewer than four points (three parameters leave no error), compute not above zero, or a start
             outside [0, 1).
+
+    It does not show that the curve is a sigmoid.
     """
     if len(compute) != len(score) or len(compute) < 4:
         raise ValueError(
@@ -193,7 +198,10 @@ def grid_tops(
     starts: Float[np.ndarray, "draw"],
     at: Float[np.ndarray, "place"],
 ) -> tuple[Float[np.ndarray, "draw"], Float[np.ndarray, "draw place"]]:
-    """A and the predicted curve of many data sets at once, at the precision of the grid; for bootstrap draws."""
+    """A and the predicted curve of many data sets at once, at the precision of the grid; for bootstrap draws.
+
+    They do not show minima between the points of the grid.
+    """
     slopes, middles = grid(compute)
     shape = expit(slopes[:, None] * (np.log(compute) - middles[:, None]))
     square = (shape * shape).sum(axis=1)

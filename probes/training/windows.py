@@ -41,6 +41,8 @@ def moved_windows(
         main: the main fit, whose asymptote the others are held against.
         level: of the profile intervals.
         reference: see :func:`probes.training.sigmoid.fit_sigmoid`.
+
+    They do not show which window is right.
     """
     if windows is None:
         inside = np.sort(x[used])

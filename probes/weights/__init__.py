@@ -15,6 +15,7 @@ from probes.weights.geometry import geometry
 from probes.weights.overlap import consensus_map, overlap
 from probes.weights.shapes import Geometry
 from probes.weights.spectrum import Spectrum, shuffled, spectrum
+from probes.weights.sufficiency import Sufficiency, sufficiency, write_mask
 
 __all__ = [
     "Checkpoint",
@@ -22,10 +23,13 @@ __all__ = [
     "Geometry",
     "Overlap",
     "Spectrum",
+    "Sufficiency",
     "compare",
     "consensus_map",
     "geometry",
     "overlap",
     "shuffled",
     "spectrum",
+    "sufficiency",
+    "write_mask",
 ]

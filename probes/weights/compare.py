@@ -10,6 +10,7 @@ For base weights ``w`` and RL weights ``w'`` of one parameter, shares of entries
 
 Beside them the Frobenius norm of the update and, for matrices, its ranks with the null of shuffled entries
 (:mod:`probes.weights.spectrum`), and whether the changes can be told from rounding (:mod:`probes.weights.rounding`).
+Where both files hold it in float32 or wider, entries are also counted by the size of their change.
 Where the two files hold a parameter in two types, both are rounded to bfloat16 first, so that a cast alone is no
 update; ``unchanged_stored`` still tells it. Totals are weighted by size; tied tensors count once.
 
@@ -78,6 +79,7 @@ def compare(
     """
     base_path, rl_path = paths_of(pair_or_base, rl)
     rows: list[dict[str, Any]] = []
+    total = Counts()
     with Checkpoint.open(base_path) as base, Checkpoint.open(rl_path) as tuned, ThreadPoolExecutor(_THREADS) as threads:
         shared, notes = line_up(base, tuned)
         counter = _Counter(base, tuned, tolerance, eta, threads)
@@ -85,12 +87,13 @@ def compare(
         for group in [[name] for name in shared] if ranks else [shared]:
             delta = counter.room_for(group[0], device) if ranks else None
             for name, counts in counter.counts(group, delta):
+                total += counts
                 measured = _ranks(delta, counts, name, null=null, seed=seed)
                 rows.append(_row(base, tuned, name, counts) | measured)
                 if progress is not None:
                     progress(len(rows), len(shared))
     options = {"tolerance": tolerance, "eta": eta, "ranks": ranks, "null": null, "seed": seed}
-    return Delta.of(rows, base=str(base_path), rl=str(rl_path), notes=notes, options=options)
+    return Delta.of(rows, base=str(base_path), rl=str(rl_path), notes=notes, options=options, by_size=total.by_size)
 
 
 class _Counter:

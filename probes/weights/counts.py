@@ -11,12 +11,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import zip_longest
 
 import numpy as np
 import torch
 from jaxtyping import Float, Float32, Int16
 from torch import Tensor
 
+WIDE = {torch.float32, torch.float64}
+"""Types that show changes far below what bfloat16 keeps."""
 TOLERANCE = 1e-5
 ETA = 1e-3
 CHUNK = 1 << 19
@@ -49,6 +52,8 @@ class Counts:
     """Largest difference."""
     binades: float = 0.0
     """Sum of the squares of the largest powers of two that are at most each base weight."""
+    by_size: tuple[int, ...] = ()
+    """Entries by the exponent of the size of their change, 256 numbers, where both are stored in float32 or wider."""
 
     def __add__(self, other: Counts) -> Counts:
         return Counts(
@@ -62,6 +67,7 @@ class Counts:
             self.base_squares + other.base_squares,
             max(self.largest, other.largest),
             self.binades + other.binades,
+            tuple(map(sum, zip_longest(self.by_size, other.by_size, fillvalue=0))),
         )
 
 
@@ -115,6 +121,7 @@ def count(
         base_squares=_squares(base.flatten().numpy()),
         largest=float(size.max()),
         binades=_squares(_powers(base.flatten().numpy(), np.empty(base.numel(), dtype=np.float32))),
+        by_size=_exponents(difference) if {one.dtype, other.dtype} <= WIDE else (),
     )
 
 
@@ -178,6 +185,12 @@ def _powers(
     """The largest power of two that is at most each size, in a buffer: the exponent without sign and mantissa."""
     np.bitwise_and(values.view(np.int32), np.int32(0x7F800000), out=room.view(np.int32))
     return room
+
+
+def _exponents(difference: Tensor) -> tuple[int, ...]:
+    """Entries by the exponent bits of a float32 difference; the first holds zeros and what is below 1e-38."""
+    bits = difference.flatten().numpy().view(np.uint32)
+    return tuple(np.bincount((bits >> np.uint32(23)) & np.uint32(0xFF), minlength=256).tolist())
 
 
 def _number(chosen: Tensor) -> int:

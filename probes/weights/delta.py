@@ -10,7 +10,7 @@ how the figures would vary between training runs; compare several seeds for that
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -43,11 +43,15 @@ class Delta(Result):
     """Where the base lies."""
     rl: str
     """Where the RL checkpoint lies."""
+    sizes: pd.DataFrame
+    """Where both are stored in float32 or wider: ``entries`` and ``share`` of them by the size of their change, from
+    ``low`` up to ``high``, a power of two a row (zero first); without rows elsewhere."""
 
     @classmethod
     def of(
-        cls, rows: list[dict[str, Any]], *, base: str, rl: str, notes: Mapping[str, tuple[str, ...]], options: Any
-    ) -> Delta:
+        cls, rows: list[dict[str, Any]], *, base: str, rl: str, notes: Mapping[str, tuple[str, ...]], options: Any,
+        by_size: Sequence[int] = (),
+    ) -> Delta:  # fmt: skip
         """Put the rows of all tensors together.
 
         Raises:
@@ -58,7 +62,9 @@ class Delta(Result):
         frame = pd.DataFrame(rows)
         frame["layer"] = frame["layer"].astype("Int64")
         made = manifest(measure="weights.compare", base=Path(base).name, rl=Path(rl).name, **options)
-        return cls(frame, _summary(frame), notes, base, rl, manifest=made)
+        unmoved = _experts(frame)
+        notes = {**notes, **({"experts without a change, not routed perhaps": unmoved} if unmoved else {})}
+        return cls(frame, _summary(frame), notes, base, rl, _sizes(by_size), manifest=made)
 
     @property
     def changed(self) -> float:
@@ -130,12 +136,24 @@ class Delta(Result):
             )  # fmt: skip
             lines.append(
                 f"numerical rank {t['rank_share']:.1%} of full{beside}; stable rank {t['stable_rank']:.3g}{stable}"
-                f"{f', a ratio of {self.over_shuffled():.2f}' if known else ''}; energy in the top 1 % of directions {t['energy_top']:.1%}{energy}"
+                f"{f', a ratio of {self.over_shuffled():.2f}' if known else ''}; "
+                f"energy in the top 1 % of directions {t['energy_top']:.1%}{energy}"
             )
         lines += [
             f"{what}: {', '.join(names[:4])}{' …' if len(names) > 4 else ''}" for what, names in self.notes.items()
         ]
         return "\n".join(lines)
+
+    def plot_sizes(self) -> go.Figure:
+        """How large the changes are, a bar a power of two, with the published tolerance of 1e-5 as a line.
+
+        It does not show anything where the files hold bfloat16.
+        """
+        moved = self.sizes[self.sizes["high"] > 0]
+        figure = go.Figure(go.Bar(x=list(np.sqrt(moved["low"] * moved["high"])), y=list(moved["share"])))
+        figure.add_vline(x=1e-5, line_dash="dot", annotation_text="1e-5")
+        figure.update_xaxes(type="log", title_text="size of the change")
+        return figure.update_layout(template="plotly_white", title="How large the changes are", yaxis_title="share")
 
     def plot(self) -> go.Figure:
         """Share changed (bfloat16) per layer and module; the stable rank of each update beside its shuffled twin."""
@@ -163,6 +181,26 @@ class Delta(Result):
         figure.update_yaxes(type="log", row=1, col=2)
         figure.update_layout(template="plotly_white", title="What moved", height=460)
         return figure
+
+
+def _sizes(by_size: Sequence[int]) -> pd.DataFrame:
+    """Rows from the least to the largest change that there is, empty ones between them kept, zero first."""
+    counts = np.asarray(by_size, dtype=np.int64)
+    columns = ["low", "high", "entries", "share"]
+    if not counts.any():
+        return pd.DataFrame(columns=columns)
+    seen = np.flatnonzero(counts[1:]) + 1
+    kept = [0, *(range(int(seen.min()), int(seen.max()) + 1) if len(seen) else ())]
+    low = [0.0 if e == 0 else 2.0 ** (e - 127) for e in kept]
+    high = [0.0 if e == 0 else 2.0 ** (e - 126) for e in kept]
+    return pd.DataFrame({"low": low, "high": high, "entries": counts[kept], "share": counts[kept] / counts.sum()})
+
+
+def _experts(frame: pd.DataFrame) -> tuple[str, ...]:
+    """Expert matrices that hold what they held: they count as unchanged, whatever RL did to those it routed to."""
+    own = frame[frame["tensor"].str.contains("expert", case=False) & (frame["unchanged_stored"] == 1.0)]
+    some = frame["tensor"].str.contains("expert", case=False) & (frame["unchanged_stored"] < 1.0)
+    return tuple(own["tensor"]) if some.any() else ()
 
 
 def _summary(part: pd.DataFrame) -> dict[str, float]:

@@ -50,7 +50,10 @@ def rounding_norm(counts: Counts) -> float:
 def with_random_signs(
     delta: Float[Tensor, "row column"], *, seed: int = 0, label: str = ""
 ) -> Float[Tensor, "row column"]:
-    """The same sizes of change at the same places, each up or down at random, from ``(seed, "signs", label)``."""
+    """The same sizes of change at the same places, each up or down at random, from ``(seed, "signs", label)``.
+
+    It does not show what rounding there was.
+    """
     signs = torch.from_numpy(stream(seed, "signs", label).integers(0, 2, delta.numel(), dtype="int8"))
     return delta.abs() * (2 * signs - 1).to(delta.device, delta.dtype).reshape(delta.shape)
 

@@ -49,6 +49,8 @@ def singular_values(delta: Float[Tensor, "row column"]) -> Float[Tensor, "rank"]
     The Gram matrix in float64 resolves values down to about ``sqrt(n * 2e-16)`` of the largest, far below the tolerance
     ``n * 1.2e-7`` of the float32 rank test, so the count is that of a full decomposition at a fraction of its cost for
     a matrix much longer than wide.
+
+    They do not show directions, only sizes.
     """
     wide = delta.double()
     gram = wide @ wide.T if wide.shape[0] <= wide.shape[1] else wide.T @ wide
@@ -60,6 +62,8 @@ def spectrum(delta: Float[Tensor, "row column"]) -> Spectrum:
 
     Raises:
         ValueError: the matrix is empty or holds a value that is not finite.
+
+    It does not show that an update of high rank needs it.
     """
     if delta.numel() == 0 or not bool(torch.isfinite(delta).all()):
         raise ValueError(f"An update of shape {tuple(delta.shape)} is empty or not finite; its spectrum is undefined.")
@@ -88,6 +92,8 @@ def shuffled(delta: Float[Tensor, "row column"], *, seed: int = 0, label: str = 
     """The null update: the same entries in random places, drawn from the stream ``(seed, "shuffle", label)``.
 
     Same density and same sizes of change, no structure of rows, columns or directions.
+
+    It does not show how noise with rows of unequal size would look.
     """
     order = torch.from_numpy(stream(seed, "shuffle", label).permutation(delta.numel()))
     return delta.flatten()[order].unflatten(0, delta.shape)

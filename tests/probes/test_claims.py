@@ -51,6 +51,7 @@ LIKE_LATENT = Evidence(
     needed_90=about(0.04, 0.01), readability=about(0.71), readability_over_baseline=about(0.1),
     steering=about(0.3), steering_over_random=about(0.1), passk_first=about(0.4), passk_last=about(-0.05, 0.04),
     largest_k=128, unchanged_tolerance=0.2, unchanged_relative=0.15, rank_share=1.0, rank_share_null=1.0,
+    rank_spread=about(0.15),
     near_zero=about(0.95, 0.01), backward=about(0.1), backward_tokens=1.5,
 )  # fmt: skip
 
@@ -60,7 +61,8 @@ def test_a_pair_that_only_learned_when():
     assert claims["know_when"].verdict == "supported"
     assert claims["pass_at_k"].verdict == "supported"
     assert claims["token_shift"].verdict == "supported"
-    assert claims["sparse_updates"].verdict == "mixed"
+    # Of full numerical rank, as noise would be.
+    assert claims["sparse_updates"].verdict == "contradicted"
     assert claims["know_when"].figure == LIKE_LATENT.recovery
     assert claims["know_when"].needs == ""
     assert "5.0% of tokens" in claims["know_when"].findings[0].name

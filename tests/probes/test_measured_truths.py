@@ -81,3 +81,33 @@ def test_the_better_paid_format_wins_in_both_sizes() -> None:
     race = samples.format_race({14_000: series("small-"), 200_000: series("")}, classifier=opening, n_boot=300)
     assert set(race.frame["winner"]) == {race.frame["winner"].iloc[0]}
     assert (race.frame["share"] > 0.75).all()
+
+
+def scored(name: str, member: str) -> tuple[Rollouts, samples.Suppression]:
+    """Samples of a member, and what RL did to those of the base."""
+    from hooks.pair import Pair
+    from hooks.score import score
+
+    pair, drawn = Pair.load(f"organism:{name}"), tasks.load(f"organism:{name}", n=60, seed=SEED)
+    own = {}
+    for role, model in (("base", pair.base), ("rl", pair.rl)):
+        made = generate(model, drawn, n=8, temperature=1.0, seed=SEED, max_new_tokens=96, batch_size=320)
+        graded = tasks.grade(made, drawn)
+        own[role] = (graded, samples.scored_texts(graded, score(pair, graded)))
+    return own[member][0], samples.suppression(own["base"][1], own["rl"][1], n_boot=500)
+
+
+def test_a_new_skill_is_new_mass_and_no_vote_of_the_base_finds_it() -> None:
+    base, found = scored("newskill", "base")
+    assert found.figure("new", "new mass, right").low > 0.9
+    assert not found.figure("mass", "suppression share").measured
+    rl, _ = scored("newskill", "rl")
+    votes = samples.majority(base, rl, n_boot=500)
+    assert votes.at(8, "base").high < 0.1
+    assert votes.voting.high < -0.5
+
+
+def test_a_sham_training_moves_no_text() -> None:
+    _, found = scored("sham", "base")
+    assert not found.figure("sequence", "suppression share").measured
+    assert found.figure("new", "new mass").value < 0.05

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy.stats import t as student
 
 from hooks.activations import Activations
 from hooks.direction import Direction
@@ -124,12 +125,53 @@ def shares(number: int, vectors: int, spread: float, lift: float = 0.0) -> np.nd
     return rng.random((2, vectors, 25)) < 1 / (1 + np.exp(-level[:, None] - rng.standard_normal((2, 1, 25))))
 
 
-def chosen_p(number: int, tried: int, spread: float, lift: float = 0.0) -> tuple[float, float]:
-    """Choose the best of some vectors on one half; its p beside 20 random vectors on the other, allowed for or not."""
+def chosen(number: int, tried: int, spread: float, lift: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+    """Choose the best of some vectors on one half; what it and 20 random vectors solve on the other."""
     first, second = shares(number, tried + 20, spread, lift)
     best = int(np.argmax(first[:tried].mean(1)))
-    value, random = float(second[best].mean()), second[tried:].mean(1)
+    return second[best].astype(float), second[tried:].astype(float)
+
+
+def chosen_p(number: int, tried: int, spread: float, lift: float = 0.0) -> tuple[float, float]:
+    """The p of the best of some vectors beside 20 random ones, the choice allowed for or not."""
+    own, others = chosen(number, tried, spread, lift)
+    value, random = float(own.mean()), others.mean(1)
     return beyond_random(value, random, n=25, tried=tried), beyond_random(value, random, n=25)
+
+
+@pytest.mark.parametrize("spread", [0.0, 0.5, 2.0])
+@pytest.mark.parametrize("tried", [4, 12, 48])
+def test_the_interval_of_the_best_of_several_holds_another_random_vector(tried: int, spread: float) -> None:
+    above, plain = 0, 0
+    for number in range(SETS):
+        own, others = chosen(number, tried, spread)
+        found = over_random(own, others, tried=tried)
+        above += found.low > 0
+        # One vector is drawn for each draw of problems where no choice is allowed for.
+        plain += over_random(own, others, n_boot=100, seed=number).low > 0 if spread == 2.0 and tried > 4 else 0
+        # Both tell the same of the same distance.
+        assert found.low <= 0 or beyond_random(float(own.mean()), others.mean(1), n=25, tried=tried) < 0.05
+    assert above <= MOST_ALARMS / 2
+    if spread == 2.0 and tried > 4:
+        assert plain > MOST_ALARMS
+
+
+def test_the_interval_of_a_vector_that_does_more_lies_above_zero() -> None:
+    found = [over_random(*chosen(number, 12, 0.3, lift=3.5), tried=12) for number in range(50)]
+    assert sum(one.low > 0 for one in found) >= 45
+    for one in found:
+        assert one.low <= one.value <= one.high
+        assert "best of 12" in one.method
+    own, others = chosen(0, 12, 0.3, lift=3.5)
+    # By hand: the share behind the upper end of one more random vector, on the scale where shares spread evenly.
+    y = np.arcsin(np.sqrt((25 * others.mean(1) + 0.375) / 25.75))
+    up = y.mean() + student.ppf(1 - 0.025 / 12, 19) * max(y.std(ddof=1), 1 / np.sqrt(102)) * np.sqrt(1.05)
+    assert found[0].low == pytest.approx(own.mean() - (np.sin(min(up, np.pi / 2)) ** 2 * 25.75 - 0.375) / 25)
+    # What one random vector did, another may do.
+    assert over_random(own, np.concatenate([others, own[None]]), tried=2).low <= 0
+    more = over_random(own, others, tried=100)
+    assert more.low < found[0].low
+    assert more.value == found[0].value
 
 
 @pytest.mark.parametrize("spread", [0.0, 0.5, 2.0])

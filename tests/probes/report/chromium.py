@@ -105,8 +105,11 @@ class Browser:
 
     def key(self, name: str) -> None:
         """Press and release a key."""
+        # Keys that do something by themselves are known by their number.
+        number = {"Tab": 9, "Enter": 13}.get(name, 0)
+        text = {"text": "\r"} if name == "Enter" else {}
         for kind in ("keyDown", "keyUp"):
-            self.call("Input.dispatchKeyEvent", type=kind, key=name, code=name)
+            self.call("Input.dispatchKeyEvent", type=kind, key=name, code=name, windowsVirtualKeyCode=number, **text)
 
     def until(self, ready: Callable[[], bool], *, seconds: float = 120) -> None:
         """Wait for something that takes a moment."""

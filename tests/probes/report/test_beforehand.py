@@ -154,7 +154,7 @@ def test_figures_hold_values_and_intervals(tmp_path: Path) -> None:
         "shuffled labels stay below",
         "random directions stay below",
     ]
-    assert cosines["data"][0]["x"] == [0, 1]
+    assert cosines["data"][0]["text"] == [0, 1]
     ahead = ahead_curve(found["ahead"])
     assert ahead is not None
     assert ahead["data"][0]["x"] == list(range(5))

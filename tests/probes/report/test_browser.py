@@ -104,6 +104,34 @@ def test_folds_open_and_tables_sort(desk: Browser) -> None:
     assert desk.value(f"{heads}[{place}].getAttribute('aria-sort')") == "ascending"
 
 
+SHUT = "[...document.querySelectorAll('details:not([open])')].length"
+OPEN_ALL = "document.querySelectorAll('details').forEach(one => { one.open = true })"
+UNNAMED = (
+    "[...document.querySelectorAll('[data-figure], .scroll, nav, section, pre')]"
+    ".filter(one => !one.getAttribute('aria-label') && !document.getElementById(one.getAttribute('aria-labelledby')))"
+    ".map(one => one.outerHTML.slice(0, 80))"
+)
+
+
+def test_everything_is_reached_and_folded_open_by_keyboard(desk: Browser) -> None:
+    assert desk.value(UNNAMED) == []
+    desk.value("document.querySelector('.contents a').focus()")
+    hands_on = "document.activeElement.matches('a, button, input, summary, [tabindex]')"
+    steps = []
+    for _ in range(12):
+        desk.key("Tab")
+        assert desk.value(hands_on)
+        steps.append(desk.value("document.activeElement.outerHTML.slice(0, 120)"))
+    assert len(set(steps)) > 10
+    fold = "document.querySelector('#already-there .fold')"
+    desk.value(f"{fold}.open = false; {fold}.querySelector('summary').focus()")
+    desk.key("Enter")
+    assert desk.value(f"{fold}.open") is True
+    # A link of the contents leads to its section.
+    desk.value("document.querySelector('.contents a[href$=claims]').click()")
+    assert desk.value("location.hash") == "#claims"
+
+
 def test_it_prints(desk: Browser, tmp_path: Path) -> None:
     path = tmp_path / "report.pdf"
     desk.pdf(path)
@@ -113,6 +141,13 @@ def test_it_prints(desk: Browser, tmp_path: Path) -> None:
 
 def test_on_a_phone_in_the_dark(browser: Browser, report: Path) -> None:
     browser.open(report, width=360, dark=True, phone=True)
+    silent_alone_and_drawn(browser, 10)
+    assert browser.value("typeof window.pwned") == "undefined"
+    assert HOSTILE in browser.value("document.querySelectorAll('.token-text .tokens')[1].textContent")
+    assert browser.value(SHUT) > 5
+    browser.value(OPEN_ALL)
+    assert browser.value(SHUT) == 0
+    # With every fold open the page still is no wider than the phone, and nothing is left undrawn.
     silent_alone_and_drawn(browser, 10)
 
 

@@ -55,6 +55,21 @@ def test_the_stage_writes_what_the_page_tells(reader: StudyReader) -> None:
     assert sum(isinstance(block, Fold) for block in section.blocks) >= 4
 
 
+def test_sizes_of_changes_are_drawn_where_the_files_are_wide(tmp_path: Path, reader: StudyReader) -> None:
+    titles = {block.title for block in what_moved(reader).blocks if isinstance(block, Figure)}
+    assert "Size of each change" not in titles
+    wide = pd.DataFrame({"low": [0.0, 2**-20], "high": [0.0, 2**-19], "entries": [3, 1], "share": [0.75, 0.25]})
+    folder = StudyFolder(tmp_path)
+    folder.table("weights", reader.frame("weights"))
+    folder.table("weights_sizes", wide)
+    blocks = what_moved(StudyReader(tmp_path)).blocks
+    assert "Size of each change" in {block.title for block in blocks if isinstance(block, Figure)}
+    drawn = moved_drawings.changes_by_size(wide)
+    assert drawn is not None
+    assert drawn["data"][0]["y"] == [25.0]
+    assert moved_drawings.changes_by_size(wide.head(1)) is None
+
+
 def test_without_further_seeds_the_section_says_what_it_needs(tmp_path: Path) -> None:
     reader = staged(tmp_path, "organism:sham")
     (needs,) = moved_together(reader)

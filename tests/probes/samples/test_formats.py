@@ -175,8 +175,26 @@ def test_sizes_race() -> None:
     assert list(race.frame["agrees"]) == [True, True]
     assert "2 of 2" in race.headline()
     assert len(race.plot().data) == 2
+    last = [found.frame[found.frame["step"] == 80].set_index("format") for found in race.runs.values()]
+    assert list(race.frame["winner"]) == [rows["share"].idxmax() for rows in last]
+    flat = run(dict.fromkeys(PLANTED, 0.2), seed=5)
+    beside = format_race(runs, classifier=OPENING, n_boot=50, contrast={"1B": {"random reward": flat}}).runs
+    assert beside["150M"].contrasts is None
+    assert beside["1B"].contrasts is not None
+    assert beside["1B"].contrasts.set_index("quantity").loc["rise of steps", "difference_low"] > 0.6
+    with pytest.raises(ValueError, match="no run of it"):
+        format_race(runs, classifier=OPENING, contrast={"7B": {"SFT": flat}})
     with pytest.raises(ValueError, match=">= 2 sizes"):
         format_race({"1B": runs["1B"]}, classifier=OPENING)
+
+
+def test_sizes_that_do_not_differ_have_one_winner() -> None:
+    for seed in range(5):
+        race = format_race({size: run(PLANTED, seed=10 * seed + size, n=30) for size in (1, 2)}, classifier=OPENING,
+                           n_boot=50)  # fmt: skip
+        assert race.frame["winner"].nunique() == 1
+        low, high = race.frame["share_low"], race.frame["share_high"]
+        assert low.max() <= high.min() + 0.05
 
 
 def test_ungraded_texts_have_shares_and_no_accuracy() -> None:

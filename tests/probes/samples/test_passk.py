@@ -189,6 +189,12 @@ def test_observed_sets_jaccard_and_histogram():
     assert held["rl"][[0.0, 0.1, 0.4, 1.0]].tolist() == [2, 1, 1, 2]
     assert result.histogram.groupby("model")["share"].sum().tolist() == pytest.approx([1, 1])
     assert len(result.plot_accuracy().data) == 2
+    checks = result.to_check
+    assert checks[checks["why"] == "RL only"]["problem"].tolist() == ["b", "f"]
+    assert checks[checks["why"] == "base only"]["problem"].tolist() == ["c"]
+    assert not (checks["why"] == "seldom right").any()
+    many = pd.DataFrame({"id": ["g", "h"], "c": [1, 2], "n": 40})
+    assert passk(many, many, n_boot=10).to_check["problem"].tolist() == ["g", "g"]
     nobody = pd.DataFrame({"id": ["a", "b"], "c": [0, 0], "n": 2})
     assert math.isnan(passk(nobody, nobody).jaccard.value)
 

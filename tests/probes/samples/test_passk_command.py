@@ -37,7 +37,7 @@ def test_json_is_one_value_with_everything(files: tuple[str, str], tmp_path: Pat
     assert {row["contrast"] for row in told["contrasts"]} == {"none"}
     written = sorted(path.name for path in (tmp_path / "out").iterdir())
     tables = [f"{name}.parquet" for name in ("accuracy", "contrasts", "passk", "solvable", "unmatched")]
-    assert written == sorted([*tables, "accuracy.html", "passk.html"])
+    assert written == sorted([*tables, "accuracy.html", "passk.html", "settings.yaml"])
     assert len(pd.read_parquet(tmp_path / "out" / "passk.parquet")) == len(told["passk"])
 
 

@@ -31,9 +31,9 @@ def rollouts(model: str, texts: dict[str, str]) -> Rollouts:
     )  # fmt: skip
 
 
-def published(name: str) -> tuple[list[Problem], dict[str, Rollouts]]:
+def published(name: str, most: int | None = FEW) -> tuple[list[Problem], dict[str, Rollouts]]:
     """Problems and texts of one published run; models without texts are left out."""
-    tasks = json.loads((DATA / "hybrid" / name).read_text(encoding="utf-8"))["tasks"][:FEW]
+    tasks = json.loads((DATA / "hybrid" / name).read_text(encoding="utf-8"))["tasks"][:most]
     problems = {
         f"q{at}": Problem(f"q{at}", task["question"], reference(task["correct_answer"], "math"), "math",
                           {"question": task["question"], "solution": task["correct_answer"]})

@@ -186,6 +186,13 @@ def test_length_collapse() -> None:
     flat = length_collapse(series({0: 50, 20: 52, 40: 49}, 1), n_boot=100)
     assert flat.collapse is None
     assert "no collapse" in flat.note
+    runs = {"SFT": series({0: 500, 80: 45}, 2), "random reward": series({0: 500, 80: 500}, 3)}
+    beside = length_collapse(series({0: 500, 58: 45, 80: 45}, 0), contrast=runs, n_boot=100).contrasts
+    assert beside is not None
+    rows = beside.set_index("contrast")
+    assert rows.loc["SFT", "difference"] == pytest.approx(0, abs=0.02)
+    assert rows.loc["SFT", "difference_low"] < 0 < rows.loc["SFT", "difference_high"]
+    assert rows.loc["random reward", "difference_high"] < -0.8
     with pytest.raises(ValueError, match="2 checkpoints"):
         length_collapse(series({0: 5}, 0))
     with pytest.raises(ValueError, match="in common"):
@@ -212,12 +219,14 @@ def test_a_model_that_reads_its_steps_is_told_from_one_that_does_not() -> None:
     assert read.unchanged.value == 0
     assert read.kept.value == 1
     assert len(read.frame) == 30
+    assert [list(bar.y) for bar in read.plot().data] == [[1], [0]]
     by_heart = prefix_check(rollouts, lambda begun: [f";answer {truth[p][-1]}." for p, _ in begun], kind="organism")
     assert by_heart.unchanged.value == 1
     assert "100" in by_heart.headline()
     lost = prefix_check(rollouts, lambda begun: [";answer 1." for _ in begun], kind="organism", n_boot=50)
     assert lost.kept.value == 0
     assert not lost.unchanged.measured
+    assert len(lost.plot().data) == 1
     with pytest.raises(ValueError, match="gave 0 texts"):
         prefix_check(rollouts, lambda begun: [], kind="organism")
     none = prefix_check(texts({"a": [("answer 3.", True)]}), lambda begun: [], kind="organism")

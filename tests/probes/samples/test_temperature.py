@@ -38,6 +38,22 @@ def test_a_sharpened_softmax_is_matched_at_its_own_sharpness() -> None:
     assert len(found.plot().data) == 1
 
 
+def test_contrasts_are_told_by_the_ratio_of_temperatures() -> None:
+    target = softmax_entropy(LOGITS, 0.6)
+    options = {"tolerance": 1e-4, "steps": 40}
+    others = {
+        name: matched_temperature(target, lambda t, sharp=sharp: softmax_entropy(sharp * LOGITS, t), **options)
+        for name, sharp in (("random reward", 1.0), ("SFT", 2.5))
+    }
+    found = matched_temperature(target, lambda t: softmax_entropy(2.5 * LOGITS, t), contrast=others, **options)
+    assert found.contrasts is not None
+    ratio = found.contrasts.set_index("contrast")["ratio"]
+    assert ratio["random reward"] == pytest.approx(2.5, rel=2e-3)
+    assert ratio["SFT"] == pytest.approx(1.0)
+    with pytest.raises(ValueError, match="'random reward' is met at"):
+        matched_temperature(2 * target, lambda t: softmax_entropy(LOGITS, t), contrast=others)
+
+
 def test_a_table_gives_the_same_between_its_rows() -> None:
     temperatures = np.geomspace(0.2, 3, 25)
     table = pd.DataFrame(

@@ -68,3 +68,31 @@ def test_refusals_and_missing_answers():
         writing({"base": texts({"a": [1]}), "rl": texts({"b": [1]})})
     result = writing({"base": texts({"a": [1, 2], "b": [3, 4]}, answers=False)})
     assert not (result.frame["quantity"] == "distinct answers").any()
+
+
+def test_a_contrast_stands_beside_and_a_like_training_leaves_nothing():
+    draw = np.random.default_rng(3)
+    base = {f"p{i}": draw.poisson(6, size=3).clip(1).tolist() for i in range(40)}
+    longer = {name: [n + int(draw.integers(3, 6)) for n in row] for name, row in base.items()}
+    other = {name: [n + int(draw.integers(3, 6)) for n in row] for name, row in base.items()}
+    arms = {"base": texts(base), "rl": texts(longer, logp=-0.25)}
+    found = writing(arms, contrast={"SFT": texts(other, logp=-0.25), "random reward": texts(base)}, n_boot=300)
+    assert found.contrasts is not None
+    rows = found.contrasts.set_index(["contrast", "quantity"])
+    like = rows.loc[("SFT", "tokens, rl - base")]
+    assert like["difference_low"] < 0 < like["difference_high"]
+    # The base cancels: what is left is the difference of the two tuned models.
+    by_hand = np.mean([np.mean(longer[name]) - np.mean(other[name]) for name in base])
+    assert like["difference"] == pytest.approx(by_hand)
+    random = rows.loc[("random reward", "tokens, rl - base")]
+    assert random["value"] == 0
+    assert random["difference_low"] > 3
+    assert rows.loc[("random reward", "surprise, rl - base"), "difference"] == pytest.approx(-0.25)
+    with pytest.raises(ValueError, match="'rl' and 'base'"):
+        writing({"base": texts(base)}, contrast={"SFT": texts(other)})
+
+
+def test_equals_plain_sums_where_problems_have_different_numbers_of_samples():
+    result = writing({"base": texts({"a": [2], "b": [4, 6, 8]})}, n_boot=50)
+    assert value(result, "base", "tokens") == pytest.approx((2 + 6) / 2)
+    assert value(result, "base", "surprise") == pytest.approx((0.5 * 2 + 0.5 * 6) / (2 + 6))

@@ -7,15 +7,20 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from hooks.score import score
 from probes.claims import judge
-from probes.report.blocks import Figure, Fold, Table
+from probes.report.blocks import Figure, Fold, Heading, Table, Text
 from probes.report.folder import StudyReader
 from probes.report.formats import formatted
+from probes.report.majority import voted
 from probes.report.reflection import reflected
 from probes.report.shortcuts import shortened
+from probes.report.temperature import matched
+from probes.samples import majority, scored_texts, suppression
 from probes.study.config import StudyConfig
 from probes.study.folder import StudyFolder
 from probes.study.formatting import formatting
+from probes.study.matching import matching
 from probes.study.materials import Materials
 from probes.study.noted import noted
 from probes.study.reflecting import reflecting
@@ -70,6 +75,50 @@ def test_the_digits_of_the_answer_reflect_the_reasoning(study: Materials) -> Non
     assert frame.loc[("base", "plain"), "low"] > 0
 
 
+def test_the_bases_votes_catch_up_with_rl_and_the_page_says_so(study: Materials) -> None:
+    """The base solves a problem seldom and its errors are scattered: what it prefers is what RL made certain."""
+    texts = {role: study.rollouts(f"{role}_samples") for role in ("base", "rl")}
+    found = majority(texts["base"], texts["rl"], n_boot=200)
+    assert found.largest == 12
+    assert found.at(12, "base").value > found.at(1, "base").value + 0.15
+    assert found.at(12).value < found.at(1).value - 0.15
+    study.folder.table("majority", found.frame)
+    told = {name: getattr(found.voting, name) for name in ("value", "low", "high")}
+    study.folder.json("majority", {"headline": found.headline(), "voting": told})
+    blocks = voted(StudyReader(study.folder.root))
+    assert [type(block) for block in blocks] == [Heading, Text, Figure, Fold]
+    assert "by 12 votes" in str(blocks[1])
+
+
+def test_the_tuned_model_has_to_be_heated_to_be_as_uncertain_as_its_base(study: Materials) -> None:
+    matching(study)
+    told = study.folder.read_json("temperature")
+    assert told["temperature"] is None or told["temperature"] > told["base_temperature"]
+    tried = table(study, "temperature").set_index("temperature")["entropy"]
+    # RL sharpened the choice of strategy: at the base's own temperature the tuned model is surer.
+    assert tried[1.0] < told["target"]
+    assert tried.is_monotonic_increasing
+    blocks = matched(StudyReader(study.folder.root))
+    assert [type(block) for block in blocks][:3] == [Heading, Text, Figure]
+    assert type(blocks[-1]) is Fold
+
+
+def test_rl_of_the_organism_raises_what_the_base_had_and_writes_nothing_new(study: Materials) -> None:
+    tables = {}
+    for role in ("base", "rl"):
+        texts = study.rollouts(f"{role}_samples")
+        tables[role] = scored_texts(texts, score(study.pair, texts))
+    found = suppression(tables["base"], tables["rl"], n_boot=200)
+    assert found.figure("sequence", "right minus wrong").low > 0
+    assert found.figure("new", "new mass").value < 0.1
+    # What the base's samples say of the RL model's accuracy, where they can be trusted, is what its own samples say.
+    moved, own = found.figure("moved", "to right"), found.figure("moved", "right, RL's own samples")
+    before = found.figure("moved", "right, base").value
+    assert moved.method.startswith("refused") or before + moved.value == pytest.approx(own.value, abs=0.15)
+    same = suppression(tables["base"].assign(logp_rl=tables["base"]["logp_base"]), n_boot=50)
+    assert not same.figure("sequence", "suppression share").measured
+
+
 def test_the_page_shows_all_three(study: Materials) -> None:
     reader = StudyReader(study.folder.root)
     for part, kinds in ((formatted, {Figure, Table, Fold}), (shortened, {Table, Fold}), (reflected, {Figure, Table})):
@@ -78,4 +127,5 @@ def test_the_page_shows_all_three(study: Materials) -> None:
 
 def test_a_study_without_the_tables_shows_nothing(tmp_path: Path) -> None:
     reader = StudyReader(tmp_path)
-    assert formatted(reader) == shortened(reader) == reflected(reader) == []
+    assert formatted(reader) == shortened(reader) == reflected(reader) == voted(reader) == []
+    assert matched(reader) == []

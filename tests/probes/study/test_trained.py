@@ -8,9 +8,11 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
+from hooks.organisms import ORGANISMS
 from probes.report.blocks import Absent, Figure, Heading, Text
 from probes.report.folder import StudyReader
 from probes.report.how_it_got_there import how_it_got_there
@@ -22,6 +24,7 @@ from probes.study.materials import Materials
 from probes.study.noted import noted
 from probes.study.trained import training
 from probes.study.written import rollouts
+from probes.training.speed import arrivals, rising
 from tests.families import tiny
 
 
@@ -71,7 +74,7 @@ def test_every_checkpoint_is_sampled_scored_and_measured(whole: Materials) -> No
     held = tables(whole.folder.root)
     assert [f"rollouts/series-{i:03d}.parquet" in held for i in range(7)] == [True] * 7
     assert [f"tokens/series-{i:03d}.parquet" in held for i in range(7)] == [True] * 7
-    names = ("scaling", "points", "windows", "phases", "arms", "phrases", "variety", "changes")
+    names = ("scaling", "points", "windows", "phases", "arms", "phrases", "variety", "changes", "speed")
     assert all(len(held[f"results/training_{name}.parquet"]) for name in names)
     record = held["results/training.json"]
     assert (record["checkpoints"], record["problems"], record["samples"]) == (7, 8, 3)
@@ -124,6 +127,7 @@ def test_the_page_has_a_heading_for_each_question(whole: Materials) -> None:
     blocks = how_it_got_there(StudyReader(whole.folder.root)).blocks
     assert [block.text for block in blocks if isinstance(block, Heading)] == [
         "Does a short run predict a long one?",
+        "How soon is the gain there?",
         "First execution, then planning?",
         "Is variety lost?",
         "Does the order of domains matter?",
@@ -144,7 +148,8 @@ def test_without_a_series_the_stage_writes_nothing_and_the_page_says_what_it_nee
     training(materials(bare))
     assert not list(tmp_path.rglob("*"))
     blocks = how_it_got_there(StudyReader(tmp_path)).blocks
-    assert [type(block) for block in blocks] == [Absent]
+    # The order of domains needs other runs, not a series, and asks for them itself.
+    assert [type(block) for block in blocks] == [Absent, Heading, Absent]
 
 
 def test_steps_come_from_records_names_or_the_settings(config: StudyConfig, tmp_path: Path) -> None:
@@ -194,3 +199,9 @@ def test_the_latent_organism_settles_execution_and_does_not_spread_its_strategie
     assert found.phase_rise.high < 0
     changes = made.folder.read("training_changes").set_index("measure")["less_variety"]
     assert changes["strategies"]
+    # The rewards that the training itself saw, step by step, say when the gain came.
+    rewards = np.array([ORGANISMS["latent"].manifest("rl")["reward_curve"]])
+    arrived = made.folder.read("training_speed").set_index("share")
+    for share in (0.5, 0.9):
+        seen = arrivals(np.arange(1.0, rewards.shape[1] + 1), rising(rewards), share)[0]
+        assert arrived.loc[share, "steps_low"] - 5 <= seen <= arrived.loc[share, "steps_high"] + 5, share

@@ -68,15 +68,22 @@ def test_measures_are_what_a_slow_count_gives() -> None:
     rollouts = samples(0.5, 0.5, seed=3, problems=4)
     one = Checkpoint("a", 0.0, rollouts)
     found = collapse([one, Checkpoint("b", 1.0, rollouts)], n_boot=20).frame.iloc[0]
-    alike, answers, slopes = [], [], []
+    alike, right, answers, slopes = [], [], [], []
     for _, own in rollouts.frame.groupby("problem"):
         sets = [{tuple(ids[i : i + 3]) for i in range(28)} for ids in own["ids"]]
         alike.append(np.mean([len(a & b) / len(a | b) for a, b in itertools.combinations(sets, 2)]))
+        both = [
+            len(a & b) / len(a | b)
+            for (a, x), (b, y) in itertools.combinations(zip(sets, own["correct"], strict=True), 2)
+            if x and y
+        ]
+        right += [np.mean(both)] if both else []
         answers.append(own["answer"].nunique() / 6)
         outcomes = own["correct"].tolist()
         values = [np.mean([any(some) for some in itertools.combinations(outcomes, k)]) for k in (1, 2, 4, 6)]
         slopes.append(np.polyfit(np.log2([1, 2, 4, 6]), values, 1)[0])
     assert found["similarity"] == pytest.approx(np.mean(alike))
+    assert found["similarity_correct"] == pytest.approx(np.mean(right))
     assert found["answers"] == pytest.approx(np.mean(answers))
     assert found["passk_slope"] == pytest.approx(np.mean(slopes))
 

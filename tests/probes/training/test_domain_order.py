@@ -8,6 +8,7 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import spearmanr
 
 from hooks.rollouts import Rollouts
 from probes.training import DomainRun, domain_order, greedy_order
@@ -77,6 +78,7 @@ def test_transfer_order_and_ends_are_what_was_planted() -> None:
     assert found.greedy == ("code", "math", "write")
     assert found.greedy_steady > 0.95
     assert found.correlation.value > 0.8
+    assert found.correlation.value == pytest.approx(spearmanr(found.runs["predicted"], found.runs["final"])[0])
     assert found.correlation.low < found.correlation.value < found.correlation.high
     ends = found.runs.set_index("order")
     for order in itertools.permutations(DOMAINS):

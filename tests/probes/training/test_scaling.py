@@ -78,6 +78,15 @@ def test_the_planted_curve_is_found_and_foreseen() -> None:
     assert errors.loc["sigmoid", "fitted"] == 20
     assert errors.loc["sigmoid", "error_rms"] < errors.loc["no change", "error_rms"]
     assert len(found.plot().data) == 4
+    # Errors and windows are those of plain fits to these points.
+    y = noisy(x, 3)
+    early = fit_sigmoid(x[:20], y[:20], start=START)
+    assert errors.loc["sigmoid", "error_end"] == pytest.approx(early.at(x[-1:])[0] - y[-1])
+    assert errors.loc["sigmoid", "error_largest"] == pytest.approx(np.abs(early.at(x[20:]) - y[20:]).max())
+    assert errors.loc["no change", "error_rms"] == pytest.approx(np.sqrt(np.square(y[19] - y[20:]).mean()))
+    row = found.windows.iloc[-1]
+    inside = (x >= row["first"]) & (x <= row["last"])
+    assert row["A"] == pytest.approx(fit_sigmoid(x[inside], y[inside], start=START).top)
 
 
 def test_far_below_the_middle_the_asymptote_is_not_identified() -> None:

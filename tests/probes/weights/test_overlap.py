@@ -50,6 +50,46 @@ def test_counts_equal_plain_sets(tmp_path):
     assert np.allclose(found.maps[name].mean(), everyone.mean(), atol=1e-6)
 
 
+def test_nulls_and_cosine_equal_plain_loops(tmp_path):
+    base = network(d=16, layers=1)
+    masks = [uniform(base, share, seed) for seed, share in ((1, 0.3), (2, 0.5))]
+    runs = [moved_where(base, own) for own in masks]
+    found = overlap(
+        save(tmp_path / "base", base), {f"r{i}": save(tmp_path / f"r{i}", run) for i, run in enumerate(runs)}
+    )
+    sizes = stripes = 0.0
+    deltas: list[list[float]] = [[], []]
+    for name, value in base.items():
+        binades: dict[int, list[int]] = {}
+        rounded = value.bfloat16().double()
+        for place, weight in enumerate(rounded.flatten().tolist()):
+            cell = binades.setdefault(math.frexp(weight)[1], [0, 0, 0])
+            for kind, hit in enumerate((1, *(int(own[name].flatten()[place]) for own in masks))):
+                cell[kind] += hit
+        sizes += sum(p * q / n for n, p, q in binades.values())
+        one, two = (own[name].double() for own in masks)
+        if value.dim() == 2:
+            stripes += float(sum(
+                one[i].sum() * two[i].sum() * one[:, j].sum() * two[:, j].sum()
+                for i in range(value.shape[0]) for j in range(value.shape[1])
+            ) / (one.sum() * two.sum()))  # fmt: skip
+            row = found.stripes.query("tensor == @name and run == 'r0'").iloc[0]
+            p = float(one.mean())
+            chance = p * (1 - p) / value.shape[1]
+            assert row["row_dispersion"] == pytest.approx(float(one.mean(1).var()) / chance)
+        else:
+            stripes += float(one.sum() * two.sum()) / value.numel()
+        for own, run in zip(deltas, runs):
+            own += (run[name].bfloat16().double() - rounded).flatten().tolist()
+    row = found.frame.iloc[0]
+    both = [sum(int(own[name].sum()) for name in base) for own in masks]
+    assert row["jaccard_sizes"] == pytest.approx(sizes / (sum(both) - sizes))
+    assert row["jaccard_stripes"] == pytest.approx(stripes / (sum(both) - stripes), rel=1e-6)
+    assert row["cosine"] == pytest.approx(
+        float(np.dot(*deltas) / np.prod([np.linalg.norm(d) for d in deltas])), rel=1e-5
+    )
+
+
 def test_independent_masks_stand_at_every_null(tmp_path):
     base = network(d=96)
     runs = [save(tmp_path / f"r{seed}", moved_where(base, uniform(base, 0.2, seed))) for seed in range(3)]

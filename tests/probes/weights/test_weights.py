@@ -233,6 +233,43 @@ def test_steps_across_zero_are_counted_in_the_order_of_values(one, other, step):
     assert counts.exact == (3 if (one, other) == (0x8000, 0x0000) else 0)
 
 
+def test_changes_are_counted_by_size_where_the_files_are_wide(tmp_path):
+    base = network()
+    draw = torch.Generator().manual_seed(1)
+    moved = {
+        name: value + 3e-6 * torch.randn(value.shape, generator=draw) * (torch.rand(value.shape, generator=draw) < 0.5)
+        for name, value in base.items()
+    }
+    folders = [save(tmp_path / side, it, dtype=torch.float32) for side, it in (("a", base), ("b", moved))]
+    wide = compare(*folders, ranks=False)
+    plain = [abs(d) for name in base for d in (moved[name] - base[name]).flatten().tolist()]
+    for row in wide.sizes.itertuples():
+        expected = [d for d in plain if d == 0] if row.high == 0 else [d for d in plain if row.low <= d < row.high]
+        assert row.entries == len(expected), row
+    assert wide.sizes["share"].sum() == pytest.approx(1.0)
+    # What the tolerance and bfloat16 call unchanged is not: nearly half of the entries moved.
+    assert wide.totals["unchanged_tolerance"] > 0.8 > 0.6 > wide.sizes["share"].iloc[0] > 0.4
+    assert len(wide.plot_sizes().data[0].x) == len(wide.sizes) - 1
+    assert compare(save(tmp_path / "c", base), save(tmp_path / "d", moved), ranks=False).sizes.empty
+    still = compare(folders[0], folders[0], ranks=False).sizes
+    assert still["share"].tolist() == [1.0]
+
+
+def test_experts_that_were_not_routed_to_are_named(tmp_path):
+    base = network(d=16)
+    for expert in range(3):
+        base[f"model.layers.0.mlp.experts.{expert}.up_proj.weight"] = torch.full((8, 16), 0.5 + expert)
+    rl = dict(base)
+    rl["model.layers.0.mlp.experts.1.up_proj.weight"] = torch.full((8, 16), 1.75)
+    found = compare(save(tmp_path / "base", base), save(tmp_path / "rl", rl), ranks=False)
+    named = found.notes["experts without a change, not routed perhaps"]
+    assert [name.split(".")[5] for name in named] == ["0", "2"]
+    assert (
+        "experts without a change, not routed perhaps"
+        not in compare(tmp_path / "base", tmp_path / "base", ranks=False).notes
+    )
+
+
 def test_identical_checkpoints_are_silent(tmp_path):
     base = network()
     delta = compare(save(tmp_path / "base", base), save(tmp_path / "rl", base))
