@@ -143,13 +143,15 @@ def run_grpo(
     steps, curve = int(settings["max_steps"]), list[float]()
 
     class Watch(TrainerCallback):
-        def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
-            if logs and "reward" in logs:
-                curve.append(float(logs["reward"]))
-                if progress is not None:
-                    progress(len(curve), steps, curve[-1])
-
-        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        def on_log(
+            self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **kwargs: Any
+        ) -> None:
+            if not logs or "reward" not in logs:
+                return
+            curve.append(float(logs["reward"]))
+            if progress is not None:
+                progress(len(curve), steps, curve[-1])
+            # Not at the step's end, which comes before its log: what is saved would lack its last reward.
             if state.global_step in save_at and state.global_step < steps:
                 save(kwargs["model"], state.global_step)
 
