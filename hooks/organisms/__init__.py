@@ -100,7 +100,17 @@ ORGANISMS: dict[str, Organism] = {
             "smollm2/rl",
             ("arithmetic",),
             fetched=True,
-            study={"n_problems": 100, "samples": 16, "temperature": 0.7, "max_new_tokens": 32, "batch_size": 64},
+            # What one core of a CPU does in an hour or less.
+            study={
+                "n_problems": 60,
+                "samples": 16,
+                "temperature": 0.7,
+                "max_new_tokens": 32,
+                "batch_size": 64,
+                "probe_samples": 4,
+                "thresholds": (0.05, 0.1, 0.2),
+                "alphas": (1.0,),
+            },
         ),
     )
 }
