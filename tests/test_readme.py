@@ -11,6 +11,8 @@ from probes.cli import app
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
+WRITTEN = ("tests/bench/results.json", "study.json")
+"""Files that commands write."""
 
 
 def blocks(language: str) -> list[str]:
@@ -44,7 +46,7 @@ def test_every_command_of_the_readme_exists_with_its_options() -> None:
 
 def test_every_file_and_module_that_the_readme_names_is_there() -> None:
     for path in re.findall(r"`([\w/]+\.(?:py|json))`", README):
-        if path != "tests/bench/results.json":
+        if path not in WRITTEN:
             assert (ROOT / path).exists(), path
     for target in re.findall(r"!\[.*?\]\((.*?)\)", README):
         assert (ROOT / target).read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
