@@ -64,7 +64,7 @@ def answer(name: str, evidence: Evidence, levels: dict[str, Any]) -> str:
         return f"{name}: RL gained {_points(gap)}; routing was not measured."
     first = (
         f"{name}: RL took greedy accuracy from {levels['base']['accuracy']:.0%} to {levels['rl']['accuracy']:.0%}. "
-        f"Handing {evidence.routed.value:.0%} of the tokens to the RL model recovers "
+        f"Handing {evidence.routed.value:.{_digits(evidence.routed)}%} of the tokens to the RL model recovers "
         f"{_percent(evidence.recovery)} of that gain"
     )
     needed = evidence.needed_90
@@ -87,8 +87,14 @@ def _routed(evidence: Evidence) -> str:
 
 
 def _percent(value: Estimate) -> str:
-    low, high = (f"{end:.0%}" if math.isfinite(end) else "?" for end in (value.low, value.high))
-    return f"{value.value:.0%} [{low}, {high}]"
+    digits = _digits(value)
+    low, high = (f"{end:.{digits}%}" if math.isfinite(end) else "?" for end in (value.low, value.high))
+    return f"{value.value:.{digits}%} [{low}, {high}]"
+
+
+def _digits(value: Estimate) -> int:
+    """Decimals of a percentage: small shares have ends that differ only there."""
+    return 1 if abs(value.value) < 0.1 else 0
 
 
 def _points(value: Estimate) -> str:

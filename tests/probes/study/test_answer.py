@@ -40,6 +40,11 @@ def test_the_answer_rests_on_the_ends_of_the_interval(needed: Estimate, words: s
     assert words in said(needed)
 
 
+def test_small_shares_keep_a_decimal() -> None:
+    assert "need 4.1% [3.9%, 4.4%]" in said(est(0.041, 0.039, 0.044))
+    assert "need 20% [16%, 60%]" in said(est(0.20, 0.16, 0.60))
+
+
 def test_a_gate_that_random_places_match_chooses_nothing() -> None:
     assert "when, not how" not in said(est(0.05, 0.03, 0.08), ahead=-0.1)
 
