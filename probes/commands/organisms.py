@@ -46,13 +46,20 @@ def organisms_describe(name: Annotated[str, typer.Argument(help="Name of an orga
     typer.echo(f"{name}: {organism.truth}")
     for member, record in records.items():
         curve = record.get("reward_curve") or record.get("loss") or []
-        ends = f", {'reward' if 'reward_curve' in record else 'loss'} {curve[0]:.2f} → {curve[-1]:.2f}" if curve else ""
+        ends = _ends("reward" if "reward_curve" in record else "loss", curve)
         if "steps" not in record:
             typer.echo(f"  {member}: {record['method']}")
             continue
         start = record["start"] or "random weights"
         steps = record.get("step", record["steps"])
         typer.echo(f"  {member}: {record['method']} from {start}, seed {record['seed']}, {steps} steps{ends}")
+
+
+def _ends(what: str, curve: list[float]) -> str:
+    """Means over the first and the last fifth of a training: one step alone is mostly noise."""
+    fifth = max(1, len(curve) // 5)
+    first, last = (sum(part) / fifth for part in (curve[:fifth], curve[-fifth:])) if curve else (0.0, 0.0)
+    return f", {what} {first:.2f} → {last:.2f} (means of a fifth)" if curve else ""
 
 
 @organisms_app.command("fetch", epilog="Example: whenlens organisms fetch smollm2")
