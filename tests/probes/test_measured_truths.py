@@ -52,6 +52,17 @@ def test_too_hard_problems_teach_shortcuts_and_medium_ones_do_not() -> None:
     assert kept.contamination.high < -0.2
 
 
+def test_length_collapses_on_the_way_to_bare_answers_and_not_without() -> None:
+    members = {0: "base", 15: "step-015", 25: "step-025"}
+    way = {step: texts("hard", member, "hard") for step, member in members.items()}
+    found = samples.length_collapse(way | {40: texts("hard", "rl", "hard")}, alpha=1.0, n_boot=500)
+    still = samples.length_collapse({0: way[0], 40: texts("hard", "medium", "hard")}, alpha=1.0, n_boot=500)
+    assert found.collapse is not None
+    assert found.collapse.low > 15
+    assert found.frame["relative_high"].iloc[-1] < 0.3
+    assert still.collapse is None
+
+
 def test_the_order_of_domains_shows_in_transfer_and_forgetting() -> None:
     def on(member: str) -> dict[str, Rollouts]:
         return {"sums": texts("domains", member, "sums"), "single": texts("domains", member, "single")}
