@@ -8,12 +8,9 @@ runs where half precision is widened on loading.
 from __future__ import annotations
 
 import hashlib
-import os
-import shutil
-import tempfile
 from pathlib import Path
 
-from hooks.cache import cache_root
+from hooks.cache import cache_root, whole_folder
 from hooks.checkpoint import ADAPTER_FILE, Source, load_config, load_net, stored_dtype, without_bars
 
 
@@ -38,17 +35,8 @@ def merged_folder(source: Source) -> Path:
     if (folder / "config.json").is_file():
         return folder
     net = load_net(source, load_config(source), dtype=stored_dtype(source))
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(dir=folder.parent, prefix="partial."))
-    try:
-        with without_bars():
-            net.save_pretrained(partial)
-        partial.chmod(0o755)
-        # Two processes may merge at once; both write the same bytes, and the later one wins.
-        shutil.rmtree(folder, ignore_errors=True)
-        os.replace(partial, folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    with whole_folder(folder) as partial, without_bars():
+        net.save_pretrained(partial)
     return folder
 
 

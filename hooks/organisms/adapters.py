@@ -8,8 +8,6 @@ reward shows is what optimisation alone does; what it does not show is what a lo
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -20,6 +18,7 @@ from typing import Any, Literal
 import torch
 from safetensors.torch import load_file, save_file
 
+from hooks.cache import whole_folder
 from hooks.organisms.arithmetic import Sum, draw, is_right
 from hooks.organisms.fetched import SHA256, fetched_or_refuse
 from hooks.organisms.rl import run_grpo
@@ -103,14 +102,14 @@ def train(member: str, out: Path, *, steps: int | None = None, progress: Watch |
     def save(model: Any, step: int) -> None:
         name = member if step == total else f"step-{step:03d}"
         which = "loss" if recipe.method == "worked solutions" else "reward_curve"
-        _save(model, out / name, {**record, "step": step, which: curve[:step]})
+        _save(model, base, out / name, {**record, "step": step, which: curve[:step]})
 
     run = _supervised if recipe.method == "worked solutions" else _grpo
     run(base, recipe, total, note, save)
     return out / member
 
 
-def held_out(model: str, *, n: int = 100, seed: int = 0) -> dict[str, float]:
+def held_out(model: str, *, n: int = 100, seed: int = 0) -> dict[str, int | float]:
     """Greedy accuracy of a base or ``BASE+ADAPTER`` on held-out problems, distinct ones in the order they are drawn.
 
     Returns:
@@ -132,22 +131,20 @@ def held_out(model: str, *, n: int = 100, seed: int = 0) -> dict[str, float]:
     return {"problems": n, "greedy_accuracy": round(sum(right) / n, 4), "tokens": round(length, 2)}
 
 
-def _save(model: Any, folder: Path, record: dict[str, Any]) -> None:
-    partial = folder.with_name(folder.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    model.save_pretrained(partial, safe_serialization=True)
-    (partial / "README.md").unlink(missing_ok=True)
-    # Half precision halves what ships; the rounding is two orders below the update.
-    held = load_file(partial / "adapter_model.safetensors")
-    save_file({name: tensor.to(torch.bfloat16) for name, tensor in held.items()}, partial / "adapter_model.safetensors")
-    config = json.loads((partial / "adapter_config.json").read_text())
-    # The base lies in every user's own cache; a path of this machine would be wrong on all others.
-    config["base_model_name_or_path"] = None
-    (partial / "adapter_config.json").write_text(json.dumps(config, indent=1, sort_keys=True) + "\n")
-    (partial / "training.json").write_text(json.dumps(record, indent=1) + "\n")
-    shutil.rmtree(folder, ignore_errors=True)
-    os.replace(partial, folder)
+def _save(model: Any, base: Path, folder: Path, record: dict[str, Any]) -> None:
+    """Write an adapter with its record, and what it does on held-out problems as it was written."""
+    with whole_folder(folder) as partial:
+        model.save_pretrained(partial, safe_serialization=True)
+        (partial / "README.md").unlink(missing_ok=True)
+        # Half precision halves what ships; the rounding is two orders below the update.
+        file = partial / "adapter_model.safetensors"
+        save_file({name: tensor.to(torch.bfloat16) for name, tensor in load_file(file).items()}, file)
+        config = json.loads((partial / "adapter_config.json").read_text())
+        # The base lies in every user's own cache; a path of this machine would be wrong on all others.
+        config["base_model_name_or_path"] = None
+        (partial / "adapter_config.json").write_text(json.dumps(config, indent=1, sort_keys=True) + "\n")
+        told = {**record, "held_out": held_out(f"{base}+{partial}")}
+        (partial / "training.json").write_text(json.dumps(told, indent=1) + "\n")
 
 
 def _lora(recipe: Recipe) -> Any:

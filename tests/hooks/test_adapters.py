@@ -43,6 +43,7 @@ def test_each_recipe_writes_an_adapter_that_loads(member: str, monkeypatch: pyte
     folder = adapters.train(member, tmp_path / "adapters", steps=2)
     record = json.loads((folder / "training.json").read_text())
     assert record["steps"] == 2
+    assert record["held_out"]["problems"] == 100
     assert len(record.get("reward_curve") or record["loss"]) == 2
     assert json.loads((folder / "adapter_config.json").read_text())["base_model_name_or_path"] is None
     assert str(tmp_path) not in "".join(path.read_text() for path in folder.glob("*.json"))
