@@ -135,7 +135,7 @@ def run_grpo(
     """
     try:
         from datasets import Dataset
-        from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
+        from transformers import AutoModelForCausalLM, AutoTokenizer, PrinterCallback, TrainerCallback
         from trl import GRPOConfig, GRPOTrainer
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(f"Training needs {error.name}: pip install 'whenlens[organisms]'.") from error
@@ -178,6 +178,7 @@ def run_grpo(
             peft_config=lora,
             callbacks=[Watch()],
         )
+        trainer.remove_callback(PrinterCallback)
         trainer.train()
     assert isinstance(trainer.model, torch.nn.Module)
     save(trainer.model, steps)

@@ -12,6 +12,7 @@ show: that a phrase plans anything; a human judged 86 % of the published ones to
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -178,13 +179,17 @@ def ngrams(words: Gram, sizes: Sequence[int], *, only_words: bool) -> Iterator[G
 def _clusters(texts: list[str], count: int, embed: Embed | None, seed: int) -> Sequence[Any]:
     """A cluster for each text."""
     from sklearn.cluster import KMeans
+    from sklearn.exceptions import ConvergenceWarning
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     vectors = (
         TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 4)).fit_transform(texts) if embed is None else embed(texts)
     )
     state = int(stream(seed, "gram clusters").integers(2**31))
-    return list(KMeans(count, n_init=2, random_state=state).fit(vectors).labels_)
+    with warnings.catch_warnings():
+        # Phrases with one vector ("so so", "so so so") leave clusters empty, which is what they should.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return list(KMeans(count, n_init=2, random_state=state).fit(vectors).labels_)
 
 
 def _cover(texts: Sequence[Words], places: list[list[tuple[int, int]]], sizes: list[int]) -> list[np.ndarray]:

@@ -36,11 +36,14 @@ def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
 
 @pytest.mark.slow
 @pytest.mark.parametrize("member", list(adapters.RECIPES))
-def test_each_recipe_writes_an_adapter_that_loads(member: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_each_recipe_writes_an_adapter_that_loads(
+    member: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     base = tmp_path / "base"
     tiny("llama", path=base, chat_template=CHAT)
     monkeypatch.setattr(adapters, "fetched_or_refuse", lambda: base)
     folder = adapters.train(member, tmp_path / "adapters", steps=2)
+    assert capsys.readouterr().out == ""
     record = json.loads((folder / "training.json").read_text())
     assert record["steps"] == 2
     assert record["held_out"]["problems"] == 100
