@@ -46,7 +46,7 @@ class TokenTable:
     """problem, sample, model (the text's author), pos (absolute; the token was chosen from pos - 1), index (pos -
     n_prompt), id, and the measures of :data:`hooks.tokenwise.MEASURES`."""
     manifest: dict[str, Any]
-    """Both models, hash of the tokens, top_p and top_k."""
+    """Both models, hash of the tokens, temperature, top_p and top_k."""
 
     def __len__(self) -> int:
         return len(self.frame)
@@ -104,6 +104,7 @@ def score(
     *,
     batch_tokens: int | None = None,
     chunk: int | None = None,
+    temperature: float = 1.0,
     top_p: float = 1.0,
     top_k: int = 10,
     progress: Callable[[int, int], object] | None = None,
@@ -115,6 +116,7 @@ def score(
         rollouts: Rollouts, or a list of ``(ids, n_prompt)``; everything behind the prompt is scored.
         batch_tokens: padded tokens a forward; when None, what suits the device.  Halved aloud when memory runs out.
         chunk: places whose logits are held at a time; when None, what fits the device's caches.
+        temperature: divides the logits of both models, so that all measures are of the models as sampled at it.
         top_p: truncates the distributions that entropies and divergences are taken of; 1 leaves them whole.
         top_k: how many first choices ``topk_overlap`` compares.
         progress: called with tokens done and tokens in all.
@@ -126,7 +128,11 @@ def score(
         ValueError: for a text without a prompt, options that mean nothing, ids outside the common vocabulary, or a
             model that answers with NaN.
     """
-    check_sampling(1.0, top_p)
+    check_sampling(temperature, top_p)
+    if temperature == 0:
+        raise ValueError(
+            "temperature 0 has no distribution to score; give the temperature above 0 of the samples, or 1"
+        )
     if top_k < 1 or (chunk is not None and chunk < 1):
         raise ValueError(f"top_k and chunk must be at least 1, not {top_k} and {chunk}")
     sequences = Sequences.of(rollouts, pair.base)
@@ -134,12 +140,13 @@ def score(
     for row, n_prompt in enumerate(sequences.n_prompt):
         if not n_prompt:
             raise ValueError(f"sequence {sequences.name(row)} has no prompt, so nothing precedes its first token")
-    job = _Job(pair, sequences, chunk, top_p, top_k)
+    job = _Job(pair, sequences, chunk, temperature, top_p, top_k)
     job.run(batch_tokens, progress)
     manifest = {
         "base": pair.base.name,
         "rl": pair.rl.name,
         "tokens": sequences.token_hash,
+        "temperature": temperature,
         "top_p": top_p,
         "top_k": top_k,
     }
@@ -149,8 +156,11 @@ def score(
 class _Job:
     """One call of :func:`score`: where each sequence's rows begin, and the table being filled."""
 
-    def __init__(self, pair: Pair, sequences: Sequences, chunk: int | None, top_p: float, top_k: int) -> None:
-        self.pair, self.sequences, self.chunk, self.top_p, self.top_k = pair, sequences, chunk, top_p, top_k
+    def __init__(
+        self, pair: Pair, sequences: Sequences, chunk: int | None, temperature: float, top_p: float, top_k: int
+    ) -> None:
+        self.pair, self.sequences, self.chunk = pair, sequences, chunk
+        self.temperature, self.top_p, self.top_k = temperature, top_p, top_k
         self.counts = sequences.lengths - np.asarray(sequences.n_prompt, dtype=np.int64)
         self.offsets = np.concatenate([[0], np.cumsum(self.counts)])
         self.out = torch.full((len(MEASURES), int(self.offsets[-1])), torch.nan)
@@ -192,11 +202,15 @@ class _Job:
         step = self._step(base.device)
         for start in range(0, len(flat), step):
             part = slice(start, start + step)
-            logits = self.pair.cut(self.pair.base.unembed(base[part]))
-            other = self.pair.cut(self.pair.rl.unembed(rl[part])).to(logits.device)
+            logits = self._logits(self.pair.base, base[part])
+            other = self._logits(self.pair.rl, rl[part]).to(logits.device)
             found = compare(logits, other, tokens[part], top_p=self.top_p, top_k=self.top_k)
             place = torch.from_numpy(rows[part])
             transit.send(found, lambda block, place=place: self._keep(place, block))  # type: ignore[misc]
+
+    def _logits(self, model: Model, hidden: Float[Tensor, "place d_model"]) -> Float[Tensor, "place vocab"]:
+        logits = self.pair.cut(model.unembed(hidden))
+        return logits if self.temperature == 1 else logits.float() / self.temperature
 
     def _keep(self, place: Int[Tensor, " token"], block: Float[Tensor, "measure token"]) -> None:
         self.out[:, place] = block

@@ -15,8 +15,9 @@ zero), and the same share from the masses alone stands beside it. Second, right 
 for a small shift of mass the share *is* the base's accuracy. A base that is mostly right shows suppression, one that is
 mostly wrong amplification, whatever the training did.
 
-Assumes samples of the base at temperature 1 and untempered log-probabilities. It does not show how RL was done: that
-training on wrong samples alone suffices does not make suppression the cause.
+Assumes log-probabilities of the distributions that the samples were drawn from: at another temperature than 1,
+``score(pair, rollouts, temperature=...)`` gives them. It does not show how RL was done: that training on wrong samples
+alone suffices does not make suppression the cause.
 """
 
 from __future__ import annotations
@@ -46,8 +47,8 @@ PARTS: Mapping[str, Statistic] = {
     "suppression share": lambda right, wrong: -wrong / (np.abs(right) + np.abs(wrong)),
 }
 """What is told on each level, from the mean log-ratios of right and of wrong texts."""
-TEMPERED = "refused: the samples were not drawn at temperature 1 from the whole distribution"
-"""Why importance weights are refused for other samples."""
+ELSEWHERE = "refused: the samples were not drawn from the distribution that was scored"
+"""Why importance weights are refused for such samples."""
 ROUNDING = 1e-5
 """Nats below which a gap between right and wrong texts is rounding: two equal models in float32 may show as much."""
 Found = dict[tuple[str, str], tuple[Measured, Estimate]]
@@ -114,7 +115,7 @@ def suppression(
     contrast: Mapping[str, Suppression] | None = None,
     negligible: float = NEGLIGIBLE,
     min_effective: int | float = MIN_EFFECTIVE,
-    untempered: bool = True,
+    as_drawn: bool = True,
     n_boot: int = 2000,
     level: float = 0.95,
     seed: int = 0,
@@ -127,8 +128,9 @@ def suppression(
         contrast: by name ("random reward", "SFT") the result of another pair from the same base on the same problems.
         negligible: ratio of probabilities below which a text of the RL model counts as new.
         min_effective: effective samples, over all problems, below which importance weights are refused.
-        untempered: whether the base's samples were drawn at temperature 1 without a nucleus; if not, importance weights
-            are refused, and the averages are over another distribution than the base's.
+        as_drawn: whether the log-probabilities are of the distribution that the samples were drawn from, as they are
+            when scored at their temperature and drawn without a nucleus; if not, importance weights are refused, and
+            the averages are over another distribution than the one scored.
         n_boot: bootstrap draws over problems.
         level: of the intervals.
         seed: of the draws.
@@ -143,7 +145,7 @@ def suppression(
     problems = _per_problem(texts)
     both = problems.dropna(subset=["sequence_right", "sequence_wrong"])
     mass = weighed(texts)
-    why = mass.refusal(min_effective=min_effective) if untempered else TEMPERED
+    why = mass.refusal(min_effective=min_effective) if as_drawn else ELSEWHERE
     found = _log_ratios(both, "sequence", options)
     told = (
         "" if found["sequence", "suppression share"][1].measured else found["sequence", "suppression share"][1].method
@@ -173,7 +175,7 @@ def suppression(
         contrasts=beside(measured, others, **options),
         manifest=manifest(
             measure="samples.suppression", negligible=negligible, min_effective=min_effective,
-            untempered=untempered, contrast=sorted(contrast or {}), **options,
+            as_drawn=as_drawn, contrast=sorted(contrast or {}), **options,
         ),
     )  # fmt: skip
 

@@ -14,7 +14,7 @@ looks fine and the estimate is worthless. From the masses follow the log-ratios 
 The new-mass check looks from the other side: the share of the RL model's own samples that the base finds less than
 ``negligible`` times as likely. On such texts the base's total mass is below ``negligible`` times the RL model's.
 
-Assumes samples drawn at temperature 1 without a nucleus; at another temperature the weights are wrong, which a mean
+Assumes samples drawn without a nucleus and scored at their temperature; otherwise the weights are wrong, which a mean
 weight far from 1 may show. It does not show what lies outside the support of both samples.
 """
 

@@ -5,7 +5,8 @@ For a text :math:`y` with tokens :math:`y_t` the log-ratio is
 that RL made likelier gained and what those that it made less likely lost, so that a text whose sum is near zero can be
 told from one where nothing moved.
 
-Assumes untempered log-probabilities, as :func:`hooks.score.score` gives them. It does not show which token mattered.
+Log-probabilities are those of :func:`hooks.score.score` at the temperature it was given. It does not show which token
+mattered.
 """
 
 from __future__ import annotations

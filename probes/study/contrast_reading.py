@@ -63,13 +63,14 @@ def _suppression(materials: Materials, role: str, pair: Pair) -> list[pd.DataFra
     if not (folder.root / "results" / "base_scored.parquet").exists():
         return []
     options: dict[str, Any] = {
-        "n_boot": config.n_boot, "seed": config.seed, "untempered": config.temperature == 1 and config.top_p == 1,
+        "n_boot": config.n_boot, "seed": config.seed, "as_drawn": config.top_p == 1,
     }  # fmt: skip
     name = f"base_scored_by_{role}"
     if not (folder.root / "results" / f"{name}.parquet").exists():
         texts = first_samples(materials.rollouts("base_samples"), TEXTS)
         move = materials.tell(f"the contrast {role} reads samples of the base")
-        folder.table(name, scored_texts(texts, score(pair, texts, progress=move)))
+        read = score(pair, texts, temperature=config.temperature, progress=move)
+        folder.table(name, scored_texts(texts, read))
     own = folder.read("base_scored")
     theirs = suppression(folder.read(name), **options)
     mine = suppression(own[own["sample"] < TEXTS], **options)

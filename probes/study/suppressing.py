@@ -1,4 +1,7 @@
-"""The stage that asks what RL did to the base's right and wrong texts: both models read a bounded number of samples."""
+"""The stage that asks what RL did to the base's right and wrong texts: both models read a bounded number of samples.
+
+They are read at the temperature of the samples, so the log-ratios are of the models as they were sampled.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,7 @@ def suppression(materials: Materials) -> None:
     if base is None:
         return
     options: dict[str, Any] = {"n_boot": config.n_boot, "seed": config.seed}
-    found = measure(base, rl, untempered=config.temperature == 1 and config.top_p == 1, **options)
+    found = measure(base, rl, as_drawn=config.top_p == 1, **options)
     materials.folder.table("suppression", found.frame)
     materials.folder.json(
         "suppression",
@@ -63,5 +66,6 @@ def _texts(materials: Materials, role: str) -> pd.DataFrame | None:
         if texts.frame["correct"].isna().all():
             return None
         move = materials.tell(f"both models read samples of the {role}")
-        materials.folder.table(name, scored_texts(texts, score(materials.pair, texts, progress=move)))
+        read = score(materials.pair, texts, temperature=materials.config.temperature, progress=move)
+        materials.folder.table(name, scored_texts(texts, read))
     return materials.folder.read(name)

@@ -35,12 +35,15 @@ def pair_of(family: str) -> Pair:
     return Pair.load(tiny(family), tiny(family, perturb=0.15))
 
 
-def reference(pair: Pair, data: list[Text], *, top_k: int = 10, top_p: float = 1.0) -> pd.DataFrame:
+def reference(
+    pair: Pair, data: list[Text], *, temperature: float = 1.0, top_k: int = 10, top_p: float = 1.0
+) -> pd.DataFrame:
     """Ten lines: one text at a time through Hugging Face's own logits, then the formulas in double precision."""
     rows = []
     for ids, n in data:
         logits = [
-            model.net(torch.tensor([ids])).logits[0, :, : pair.d_vocab].double() for model in (pair.base, pair.rl)
+            model.net(torch.tensor([ids])).logits[0, :, : pair.d_vocab].double() / temperature
+            for model in (pair.base, pair.rl)
         ]
         for pos in range(n, len(ids)):
             full = [z[pos - 1].log_softmax(-1) for z in logits]
@@ -122,6 +125,16 @@ def test_batches_and_chunks_change_nothing(pair: Pair) -> None:
         assert_equal(score(pair, data, **options).frame, whole)
 
 
+@pytest.mark.parametrize("temperature", [0.4, 1.7])
+def test_both_models_are_read_at_a_temperature(pair: Pair, temperature: float) -> None:
+    data = prompted(6)
+    found = score(pair, data, temperature=temperature)
+    assert_equal(found.frame, reference(pair, data, temperature=temperature))
+    assert found.manifest["temperature"] == temperature
+    cooler = found.frame["entropy_base"] < score(pair, data).frame["entropy_base"]
+    assert cooler.all() if temperature < 1 else not cooler.any()
+
+
 @pytest.mark.parametrize("top_p", [0.5, 0.9, 0.999])
 def test_truncated_distributions(pair: Pair, top_p: float) -> None:
     data = prompted(6)
@@ -173,6 +186,8 @@ def test_what_cannot_be_scored_is_named(pair: Pair, monkeypatch: pytest.MonkeyPa
     for data, options, says in (
         ([([5, 6], 0)], {}, "sequence 0 .*no prompt"),
         ([([5, 6], 1)], {"top_p": 0.0}, "top_p"),
+        ([([5, 6], 1)], {"temperature": 0.0}, "temperature 0 has no distribution"),
+        ([([5, 6], 1)], {"temperature": -1.0}, "temperature"),
         ([([5, 6], 1)], {"top_k": 0}, "top_k"),
         ([([5, 6], 1)], {"chunk": 0}, "chunk"),
     ):

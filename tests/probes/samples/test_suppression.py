@@ -7,10 +7,15 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
+from hooks.generate import generate
+from hooks.pair import Pair
 from hooks.rollouts import Rollouts
+from hooks.score import score
 from probes.samples import scored_texts, suppression
 from probes.samples.suppression_mass import weighed
+from tests.families import tiny
 
 TEXTS = 12
 
@@ -156,6 +161,24 @@ def test_weights_are_refused_where_few_samples_carry_them_or_the_base_covers_lit
     # ... and on its own samples the base's probability is negligible.
     own = elsewhere.assign(logp_rl=lambda t: t["logp_base"] + 20.0)
     assert suppression(elsewhere, own).figure("new", "new mass").value == 1
+
+
+def test_masses_of_tempered_samples_are_those_of_the_tempered_models():
+    pair, temperature = Pair.load(tiny("llama"), tiny("llama", perturb=0.05)), 0.5
+    texts = generate(pair.base, ["a", "b c", "d", "e f g"], n=1000, temperature=temperature, max_new_tokens=1)
+    right = texts.with_columns(correct=[ids[0] % 3 == 0 for ids in texts.frame["ids"]])
+    truth, thirds = [], torch.arange(pair.d_vocab) % 3 == 0
+    for prompt in {tuple(ids) for ids in texts.frame["prompt_ids"]}:
+        logits = [model.net(torch.tensor([prompt])).logits[0, -1].detach() for model in (pair.base, pair.rl)]
+        base, rl = (float((z / temperature).softmax(-1)[thirds].sum()) for z in logits)
+        truth.append(rl - base)
+    found = suppression(scored_texts(right, score(pair, right, temperature=temperature)))
+    moved, weight = found.figure("moved", "to right"), found.figure("moved", "mean weight")
+    assert moved.value == pytest.approx(np.mean(truth), abs=0.02)
+    assert weight.value == pytest.approx(1, abs=0.05)
+    # Read at temperature 1, the same samples are weighed by other models than those that drew them.
+    plain = suppression(scored_texts(right, score(pair, right))).figure("moved", "to right")
+    assert plain.value < np.mean(truth) - 0.03
 
 
 def test_a_contrast_that_did_the_same_leaves_nothing():

@@ -55,10 +55,10 @@ def test_a_refused_figure_was_not_measured_and_an_undefined_one_is_not_identifie
     assert never.suppression is None
 
 
-def test_tempered_samples_give_no_mass() -> None:
+def test_samples_of_another_distribution_give_no_mass() -> None:
     world = Policies(right=4, tilt=0.8, problems=20)
-    found = suppression(world.sample(16), untempered=False)
-    assert "temperature 1" in found.figure("moved", "to right").method
+    found = suppression(world.sample(16), as_drawn=False)
+    assert "not drawn from" in found.figure("moved", "to right").method
     assert evidence(found).suppression_mass is None
 
 
