@@ -228,7 +228,8 @@ def _merge(net: Any, source: Source) -> Any:
             f"the adapter {source.adapter} holds no adapter_model.safetensors; save it as safetensors"
         )
     try:
-        with warnings.catch_warnings():
+        # peft draws an adapter's numbers before it reads them; a caller's own draws must not depend on what was loaded.
+        with warnings.catch_warnings(), torch.random.fork_rng(range(torch.cuda.device_count())):
             # peft asks transformers for a name that is about to go; nobody here can change that.
             warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)
             return PeftModel.from_pretrained(net, str(source.adapter)).merge_and_unload()

@@ -244,6 +244,12 @@ def test_an_adapter_alone_finds_its_base(llama_dir: Path, adapter: tuple[Path, T
     torch.testing.assert_close(logits_of(Model.load(adapter[0])), adapter[1], atol=1e-5, rtol=1e-5)
 
 
+def test_loading_an_adapter_draws_nothing_from_the_callers_generator(adapter: tuple[Path, Tensor]):
+    before = torch.get_rng_state()
+    Model.load(adapter[0])
+    assert torch.equal(before, torch.get_rng_state())
+
+
 def test_adapters_that_cannot_be_merged(llama_dir: Path, adapter: tuple[Path, Tensor], tmp_path: Path):
     folder, _ = adapter
     with pytest.raises(ValueError, match="cannot be merged"):
