@@ -224,7 +224,7 @@ def _arm(
 def _stated(one: Confidences, options: Mapping[str, Any]) -> Estimate:
     graded = one.frame[one.frame["correct"].notna()]
     means = graded["confidence"].notna().astype(float).groupby(graded["problem"].astype(str)).mean()
-    return Measured.of_means(list(means.index), means.to_numpy()[:, None]).estimate(**options)
+    return Measured.of_means(list(means.index), means.to_numpy()[:, None], within=(0.0, 1.0)).estimate(**options)
 
 
 def _differences(
@@ -255,8 +255,11 @@ def _reliability(arm: str, one: Confidences, bins: int, options: Mapping[str, An
             inside = held == place
             sums = [np.bincount(codes[inside], weights=part, minlength=len(names)) for part in (c[inside], None)]
             table = np.stack(sums, axis=1).astype(float)
-            # A draw without any sample of the bin has no accuracy there.
-            right = Measured.of_means(names, table, lambda part, whole: part / whole).estimate(**options)
+            # Only problems with a sample in the bin say anything of it, and only they are counted.
+            there = table[:, 1] > 0
+            own = [name for name, seen in zip(names, there, strict=True) if seen]
+            pooled = Measured.of_means(own, table[there], lambda part, whole: part / whole, within=(0.0, 1.0))
+            right = pooled.estimate(**options)
             rows.append(
                 (arm, kind, int(place), float(q[inside].mean()), right.value, right.low, right.high, int(inside.sum()))
             )

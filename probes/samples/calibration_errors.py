@@ -103,7 +103,8 @@ def measured_means(
     out = {}
     for name, values in columns.items():
         sums = np.bincount(codes, weights=values, minlength=len(names))
-        out[name] = Measured.of_means(names, np.stack([sums, size], axis=1), lambda part, whole: part / whole)
+        table, within = np.stack([sums, size], axis=1), (-1.0 if name == "overconfidence" else 0.0, 1.0)
+        out[name] = Measured.of_means(names, table, lambda part, whole: part / whole, within=within)
     return out
 
 

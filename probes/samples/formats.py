@@ -43,6 +43,8 @@ FEWEST = 3
 AT_START = 0.02
 """Share of the first checkpoint's texts below which a format has no accuracy there worth comparing."""
 METHOD = "paired bootstrap over problems"
+SHARE, GAP = (0.0, 1.0), (-1.0, 1.0)
+"""Bounds of a share, and of a difference of two."""
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -165,8 +167,8 @@ def _read(
 ) -> Formats:
     n = len(table.problems)
 
-    def estimate(value: float, draws: np.ndarray) -> Estimate:
-        inside = percentile_interval(draws, n=n, level=level)
+    def estimate(value: float, draws: np.ndarray, within: tuple[float, float] | None = None) -> Estimate:
+        inside = percentile_interval(draws, n=n, level=level, within=within)
         return Estimate(float(value), inside.low, inside.high, n, METHOD, level)
 
     winner = int(seen.shares[0, -1].argmax())
@@ -189,10 +191,11 @@ def _read(
         winner=table.formats[winner],
         best_at_start=None if np.isnan(first).all() else table.formats[int(np.nanargmax(first))],
         lead=lead,
-        winner_share=estimate(seen.shares[0, -1, winner], drawn.shares[:, -1, winner]),
+        winner_share=estimate(seen.shares[0, -1, winner], drawn.shares[:, -1, winner], SHARE),
         rise=estimate(
             seen.shares[0, -1, winner] - seen.shares[0, 0, winner],
             drawn.shares[:, -1, winner] - drawn.shares[:, 0, winner],
+            GAP,
         ),
         n_problems=n,
         manifest=record,
@@ -204,10 +207,10 @@ def _figures(table: Counted, name: str) -> dict[str, Measured]:
     shares = np.zeros((len(table.problems), 2))
     if name in table.formats:
         shares = table.shares[[0, -1], :, table.formats.index(name)].T
-    last = Measured.of_means(table.problems, shares[:, 1:])
+    last = Measured.of_means(table.problems, shares[:, 1:], within=SHARE)
     return {
         f"share of {name}": last,
-        f"rise of {name}": Measured.of_means(table.problems, shares, lambda first, end: end - first),
+        f"rise of {name}": Measured.of_means(table.problems, shares, lambda first, end: end - first, within=GAP),
     }
 
 
@@ -231,7 +234,7 @@ def _by_format(table: Counted, seen: Drawn, drawn: Drawn, estimate: Any) -> pd.D
     rows = []
     for at, step in enumerate(table.steps):
         for place, name in enumerate(table.formats):
-            share = estimate(seen.shares[0, at, place], drawn.shares[:, at, place])
+            share = estimate(seen.shares[0, at, place], drawn.shares[:, at, place], SHARE)
             accuracy = estimate(seen.accuracies[0, at, place], drawn.accuracies[:, at, place])
             rows.append(
                 {"step": step, "format": name, **_row("share", share), **_row("accuracy", accuracy),
@@ -245,8 +248,8 @@ def _by_step(table: Counted, seen: Drawn, drawn: Drawn, estimate: Any) -> pd.Dat
     for at, step in enumerate(table.steps):
         largest = int(seen.shares[0, at].argmax())
         entropy = estimate(seen.entropy[0, at], drawn.entropy[:, at])
-        dominant = estimate(seen.shares[0, at, largest], drawn.shares[:, at].max(axis=1))
-        accuracy = estimate(seen.accuracy[0, at], drawn.accuracy[:, at])
+        dominant = estimate(seen.shares[0, at, largest], drawn.shares[:, at].max(axis=1), SHARE)
+        accuracy = estimate(seen.accuracy[0, at], drawn.accuracy[:, at], SHARE)
         rows.append(
             {"step": step, **_row("entropy", entropy), "dominant": table.formats[largest],
              **_row("dominant_share", dominant), **_row("accuracy", accuracy)}

@@ -253,7 +253,8 @@ def _table(
     for model in ("base", "rl", "rl - base"):
         for place, k in enumerate(wanted):
             value = float(means[model][k - 1])
-            inside = percentile_interval(drawn[model][:, k - 1], n=n, level=level)
+            within = (-1.0, 1.0) if model == "rl - base" else (0.0, 1.0)
+            inside = percentile_interval(drawn[model][:, k - 1], n=n, level=level, within=within)
             row = {"k": int(k), "model": model, "value": value, "low": inside.low, "high": inside.high}
             width = half[place] if model == "rl - base" and n > 1 else np.nan
             rows.append(row | {"band_low": value - width, "band_high": value + width})

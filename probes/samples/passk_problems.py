@@ -105,7 +105,7 @@ def histogram(
         bins = np.ceil(10 * accuracy - 1e-9).astype(int)
         inside = bins[:, None] == np.arange(11)
         for place in range(11):
-            ends = percentile_interval(weights @ inside[:, place].astype(float), n=n, level=level)
+            ends = percentile_interval(weights @ inside[:, place].astype(float), n=n, level=level, within=(0.0, 1.0))
             above = np.nan if place == 0 else EDGES[place - 1]
             held = int(inside[:, place].sum())
             rows.append((model, above, EDGES[place], held / n, ends.low, ends.high, held))

@@ -16,11 +16,13 @@ from hooks.rollouts import Rollouts
 from probes.samples.hardness import success_mass
 from probes.samples.shortcuts_bins import Tables, graded_counts
 from probes.samples.shortcuts_signs import signs, skipped
-from probes.stats import Estimate, problem_means, wilson
+from probes.stats import Estimate, problem_means
 from probes.stats.contrast import Measured
 
 SIGNS = ("degenerate", "answer repeated", "tail loop", "bare answer", "computation skipped")
 """Signs that are shares of texts."""
+SHARES = (*SIGNS, "coverage", "accuracy")
+"""What lies between 0 and 1."""
 QUANTITIES = (*SIGNS, "repeat ratio", "operations", "coverage", "tokens", "accuracy")
 """All that is compared; what has no value is left out."""
 
@@ -46,10 +48,11 @@ def paired(tables: Tables) -> dict[str, dict[str, Measured]]:
     for name in QUANTITIES:
         problems, columns = _means(tables, name)
         if len(problems):
+            share, gap = ((0.0, 1.0), (-1.0, 1.0)) if name in SHARES else (None, None)
             out[name] = {
-                "base": Measured.of_means(problems, columns, lambda base, _: base),
-                "rl": Measured.of_means(problems, columns, lambda _, rl: rl),
-                "rl - base": Measured.of_means(problems, columns, lambda base, rl: rl - base),
+                "base": Measured.of_means(problems, columns, lambda base, _: base, within=share),
+                "rl": Measured.of_means(problems, columns, lambda _, rl: rl, within=share),
+                "rl - base": Measured.of_means(problems, columns, lambda base, rl: rl - base, within=gap),
             }
     problems, columns = _means(tables, "tokens")
     out["length ratio"] = {"rl / base": Measured.of_means(problems, columns, lambda base, rl: rl / base)}
@@ -62,9 +65,6 @@ def rows_of(figures: Mapping[str, Mapping[str, Measured]], options: Mapping[str,
     for quantity, arms in figures.items():
         for arm, measured in arms.items():
             found = measured.estimate(**options)
-            if quantity in SIGNS and arm in ("base", "rl") and found.value in (0.0, 1.0):
-                # No draw could change texts that are all alike; Wilson's interval over problems can.
-                found = wilson(int(found.value * found.n), found.n, level=options["level"])
             rows.append((quantity, arm, found.value, found.low, found.high, found.n))
     return pd.DataFrame(rows, columns=["quantity", "arm", "value", "low", "high", "n"])
 

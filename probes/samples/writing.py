@@ -29,6 +29,9 @@ from probes.stats import Estimate, problem_means
 from probes.stats.bootstrap import bootstrap_table
 from probes.stats.contrast import Measured, beside
 
+SHARES = ("accuracy", "cut off", "distinct answers")
+"""Quantities between 0 and 1."""
+
 
 @dataclass(frozen=True, repr=False, eq=False)
 class Writing(Result):
@@ -125,7 +128,8 @@ def _gaps(base: pd.DataFrame, tuned: pd.DataFrame) -> dict[str, Measured]:
     out = {}
     for name in (name for name in base.columns if not name.startswith("_") and name in tuned.columns):
         values = np.stack([table[name].to_numpy(dtype=float) for table in sides], axis=1)
-        out[f"{name}, rl - base"] = Measured.of_means(shared, values, _last_minus_first)
+        within = (-1.0, 1.0) if name in SHARES else None
+        out[f"{name}, rl - base"] = Measured.of_means(shared, values, _last_minus_first, within=within)
     pooled = np.concatenate([table[["_surprise", "tokens"]].to_numpy(dtype=float) for table in sides], axis=1)
     out["surprise, rl - base"] = Measured.of_means(shared, pooled, _ratio_difference)
     return {name: one for name, one in out.items() if one.problems}
@@ -162,7 +166,8 @@ def _quantities(tables: list[pd.DataFrame], options: Mapping[str, Any]) -> list[
     names = [name for name in tables[0].columns if not name.startswith("_") and all(name in t.columns for t in tables)]
     for name in names:
         values = np.stack([table[name].to_numpy(dtype=float) for table in tables], axis=1)
-        out.append((name, bootstrap_table(values, _last_minus_first, **options)))
+        within = (1.0 - len(tables), 1.0) if name in SHARES else None
+        out.append((name, bootstrap_table(values, _last_minus_first, within=within, **options)))
     pooled = np.concatenate([table[["_surprise", "tokens"]].to_numpy(dtype=float) for table in tables], axis=1)
     out.append(("surprise", bootstrap_table(pooled, _ratio_difference, **options)))
     return [(name, value.as_dict()) for name, value in out if value.measured]

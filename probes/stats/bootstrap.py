@@ -26,10 +26,12 @@ from scipy.special import ndtr, stdtrit
 from hooks.streams import stream
 from probes.stats.intervals import Estimate, Interval
 from probes.stats.problems import Column, problem_means
-from probes.stats.proportions import wilson
+from probes.stats.proportions import alike, wilson
 
 Statistic = Callable[..., Float[np.ndarray, "draw"]]
 """A function of the columns' means, each an array over draws, given in the columns' order."""
+SAME = 1e-12
+"""Spread of draws up to which they count as alike; rounding leaves a trace."""
 
 
 def bootstrap_weights(
@@ -48,17 +50,23 @@ def bootstrap_weights(
     return np.bincount(drawn.ravel(), minlength=n_boot * n_problems).reshape(n_boot, n_problems)
 
 
-def percentile_interval(draws: Float[np.ndarray, "draw"], *, n: int, level: float = 0.95) -> Interval:
+def percentile_interval(
+    draws: Float[np.ndarray, "draw"], *, n: int, level: float = 0.95, within: tuple[float, float] | None = None
+) -> Interval:
     """The expanded percentile interval of bootstrap draws that rest on ``n`` problems.
 
     Draws that are NaN (a statistic that a draw leaves undefined) are left out; with fewer than two problems, or more
-    than a tenth of the draws undefined, there is no interval: both ends are NaN.
+    than a tenth of the draws undefined, there is no interval: both ends are NaN.  Draws that are all alike say nothing
+    of what was not drawn: given the bounds of the figure, ``within``, the ends are those of
+    :func:`probes.stats.proportions.alike`.
     """
     if not 0 < level < 1:
         raise ValueError(f"level must lie between 0 and 1, not {level}")
     defined = draws[~np.isnan(draws)]
     if n < 2 or len(defined) < 0.9 * len(draws):
         return Interval(math.nan, math.nan, level)
+    if within is not None and np.ptp(defined) <= SAME:
+        return Interval(*alike(float(defined[0]), n, within, level=level), level)
     tail = ndtr(math.sqrt(n / (n - 1)) * stdtrit(n - 1, (1 - level) / 2))
     if np.isinf(defined).any():
         low, high = np.quantile(defined, [tail, 1 - tail], method="inverted_cdf")
@@ -123,12 +131,16 @@ def bootstrap_table(
     table: Float[np.ndarray, "problem column"],
     statistic: Statistic | None = None,
     *,
+    within: tuple[float, float] | None = None,
     n_boot: int = 2000,
     level: float = 0.95,
     seed: int = 0,
     label: str = "bootstrap",
 ) -> Estimate:
-    """The same as :func:`bootstrap_problems` for values that are already one a problem and column."""
+    """The same as :func:`bootstrap_problems` for values that are already one a problem and column.
+
+    ``within`` are the bounds of the figure, see :func:`percentile_interval`.
+    """
     table = table[~np.isnan(table).any(axis=1)]
     n = len(table)
     method = f"bootstrap over problems, {n_boot} draws"
@@ -138,7 +150,7 @@ def bootstrap_table(
     apply = statistic or (lambda mean: mean)
     with np.errstate(divide="ignore", invalid="ignore"):
         value = float(np.asarray(apply(*table.mean(axis=0, keepdims=True).T))[0])
-        interval = percentile_interval(np.asarray(apply(*draws.T), dtype=float), n=n, level=level)
+        interval = percentile_interval(np.asarray(apply(*draws.T), dtype=float), n=n, level=level, within=within)
     return Estimate(value, interval.low, interval.high, n, method, level)
 
 

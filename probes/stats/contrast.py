@@ -40,6 +40,8 @@ class Measured:
     """Names of the problems it rests on, each once."""
     under: Under
     """The figure under weights of the problems; NaN where a draw leaves it undefined."""
+    within: tuple[float, float] | None = None
+    """Bounds of the figure, a share's 0 and 1; they give ends where all problems are alike."""
 
     def __post_init__(self) -> None:
         if len(set(self.problems)) != len(self.problems):
@@ -51,6 +53,8 @@ class Measured:
         problems: Sequence[str] | Shaped[np.ndarray, "problem"],
         table: Float[np.ndarray, "problem column"],
         statistic: Statistic | None = None,
+        *,
+        within: tuple[float, float] | None = None,
     ) -> Measured:
         """A function of means over problems, as :func:`probes.stats.bootstrap.bootstrap_table` takes it.
 
@@ -65,7 +69,7 @@ class Measured:
                 means = weights @ rows / weights.sum(axis=1, keepdims=True)
                 return np.asarray(apply(*means.T), dtype=float)
 
-        return cls(tuple(str(name) for name, keep in zip(problems, kept, strict=True) if keep), under)
+        return cls(tuple(str(name) for name, keep in zip(problems, kept, strict=True) if keep), under, within)
 
     def on(self, problems: Sequence[str], weights: Float[np.ndarray, "draw problem"]) -> Float[np.ndarray, "draw"]:
         """The figure under weights of some of its problems, the others left out."""
@@ -76,7 +80,9 @@ class Measured:
 
     def estimate(self, *, n_boot: int = 2000, level: float = 0.95, seed: int = 0, label: str = "bootstrap") -> Estimate:
         """The figure with its interval from resampling problems; NaN without any problem."""
-        return _resampled(self.under, len(self.problems), n_boot=n_boot, level=level, seed=seed, label=label)
+        return _resampled(
+            self.under, len(self.problems), self.within, n_boot=n_boot, level=level, seed=seed, label=label
+        )
 
     def minus(
         self, other: Measured, *, n_boot: int = 2000, level: float = 0.95, seed: int = 0, label: str = "bootstrap"
@@ -86,20 +92,25 @@ class Measured:
         It does not show why they differ.
         """
         shared = sorted(set(self.problems) & set(other.problems))
+        within = None
+        if self.within is not None and other.within is not None:
+            within = (self.within[0] - other.within[1], self.within[1] - other.within[0])
         return _resampled(
             lambda weights: self.on(shared, weights) - other.on(shared, weights),
-            len(shared), n_boot=n_boot, level=level, seed=seed, label=label,
+            len(shared), within, n_boot=n_boot, level=level, seed=seed, label=label,
         )  # fmt: skip
 
 
-def _resampled(under: Under, n: int, *, n_boot: int, level: float, seed: int, label: str) -> Estimate:
+def _resampled(
+    under: Under, n: int, within: tuple[float, float] | None, *, n_boot: int, level: float, seed: int, label: str
+) -> Estimate:
     if n == 0:
         return Estimate(math.nan, math.nan, math.nan, 0, "no problem has a value", level)
     value = float(under(np.ones((1, n)))[0])
     if math.isnan(value):
         return Estimate(value, math.nan, math.nan, n, "undefined on these problems", level)
     draws = under(bootstrap_weights(n, n_boot=n_boot, seed=seed, label=label).astype(float))
-    inside = percentile_interval(draws, n=n, level=level)
+    inside = percentile_interval(draws, n=n, level=level, within=within)
     return Estimate(value, inside.low, inside.high, n, f"bootstrap over problems, {n_boot} draws", level)
 
 

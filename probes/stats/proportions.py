@@ -35,6 +35,21 @@ def wilson(successes: int | float, n: int, *, level: float = 0.95) -> Estimate:
     return Estimate(share, low, high, n, "Wilson", level)
 
 
+def alike(value: float, n: int | float, within: tuple[float, float], *, level: float = 0.95) -> tuple[float, float]:
+    """The ends of an interval where all ``n`` problems gave one value, which no resampling can widen.
+
+    One problem in so many may differ unseen, by Wilson's bound for none in ``n``, and it may differ as far as
+    ``within`` goes: a share of 0 in 60 problems has the ends 0 and 0.06.  NaN where ``within`` is not finite.
+
+    It does not show how likely such a problem is, only that none was drawn.
+    """
+    least, largest = within
+    if not math.isfinite(least + largest):
+        return math.nan, math.nan
+    differ = wilson(0, max(1, math.floor(n)), level=level).high
+    return value - differ * (value - least), value + differ * (largest - value)
+
+
 def benjamini_hochberg(p_values: Column) -> Float[np.ndarray, "row"]:
     """Adjusted p-values: calling all below ``q`` keeps the expected share of false calls under ``q``.
 

@@ -30,7 +30,7 @@ from jaxtyping import Float
 from scipy.special import stdtrit
 
 from probes.stats.intervals import Estimate
-from probes.stats.proportions import wilson
+from probes.stats.proportions import alike
 
 FACTOR = 1.5
 """Degrees of freedom for each problem that effectively deviates."""
@@ -77,19 +77,9 @@ def weighted_mean(
         return Estimate(value, math.nan, math.nan, n, "one problem", level)
     # Rounding leaves a trace where all values are equal.
     if squares <= 1e-24 * total:
-        low, high = _alike(value, total**2 / float(weight @ weight), within, level)
+        low, high = alike(value, total**2 / float(weight @ weight), within, level=level)
         return Estimate(value, low, high, n, "Wilson over problems: every one is alike", level)
     freedom = max(1.0, FACTOR * squares**2 / float((z**4).sum()) - 1)
     half = -float(stdtrit(freedom, (1 - level) / 2)) * math.sqrt(n / (n - 1) * squares) / total
     low, high = max(within[0], value - half), min(within[1], value + half)
     return Estimate(value, low, high, n, f"Student over problems, {freedom:.1f} degrees of freedom", level)
-
-
-def _alike(value: float, n: float, within: tuple[float, float], level: float) -> tuple[float, float]:
-    """How far a value that all problems share may lie from that of others: one that differs at all was not seen."""
-    least, largest = within
-    if not math.isfinite(least + largest):
-        return math.nan, math.nan
-    whole = max(1, math.floor(n))
-    differ = wilson(0, whole, level=level).high
-    return value - differ * (value - least), value + differ * (largest - value)

@@ -30,6 +30,11 @@ from probes.training.series import Series
 HIGH = 0.2
 """Share of a checkpoint's tokens that count as of high entropy (arXiv 2506.01939)."""
 PHRASES = ("semantic_entropy", "conditional_entropy")
+WITHIN = {
+    **dict.fromkeys(("accuracy", "planning_share", "planning_of_high_entropy", "words_in_phrases"), (0.0, 1.0)),
+    **dict.fromkeys((*PHRASES, "entropy_planning", "entropy_execution"), (0.0, math.inf)),
+}
+"""Bounds of the measures: where all draws are alike, a share has ends by them and an entropy has none."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +49,8 @@ class Curves:
         columns = {}
         for name, table in self.values.items():
             columns[name] = table[0]
-            ends = [percentile_interval(column, n=self.problems, level=level) for column in table[1:].T]
+            within = WITHIN.get(name)
+            ends = [percentile_interval(column, n=self.problems, level=level, within=within) for column in table[1:].T]
             if len(table) == 1:
                 ends = [percentile_interval(np.full(1, math.nan), n=0)] * table.shape[1]
             columns[f"{name}_low"] = np.array([end.low for end in ends])
@@ -64,11 +70,19 @@ def curves(series: Series, corpus: Corpus, matches: Matches, *, n_boot: int, see
     out = {name: weights @ table / n for name, table in (("accuracy", series.accuracy()), ("length", series.lengths()))}
     out |= _of_tokens(corpus, planning(corpus, matches), weights, (n, steps))
     out |= _of_phrases(matches.events, weights, steps)
-    words = np.bincount(corpus.checkpoint, weights=[len(text.words) for text in corpus.texts], minlength=steps)
-    owner = np.repeat(corpus.checkpoint, [len(text.words) for text in corpus.texts])
-    share = np.bincount(owner, weights=matches.covered, minlength=steps) / np.maximum(words, 1)
-    out["words_in_phrases"] = np.repeat(share[None], len(weights), axis=0)
+    out["words_in_phrases"] = _covered(corpus, matches, weights, (n, steps))
     return Curves(out, n)
+
+
+def _covered(corpus: Corpus, matches: Matches, weights: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Share of the words that lie in phrases."""
+    place = corpus.problem.astype(np.int64) * shape[1] + corpus.checkpoint
+    owner = np.repeat(place, [len(text.words) for text in corpus.texts])
+    size = shape[0] * shape[1]
+    inside, words = (
+        weights @ np.bincount(owner, weights=of, minlength=size).reshape(shape) for of in (matches.covered, None)
+    )
+    return np.asarray(inside / np.maximum(words, 1))
 
 
 def _of_tokens(

@@ -121,7 +121,8 @@ def test_paired_differences_find_what_was_planted_and_stay_silent_on_the_null() 
     same = calibration({"base": base, "rl": base}, n_boot=100)
     for name in ("ece", "brier", "auroc"):
         gap = same.figure("rl - base", name)
-        assert (gap.value, gap.low, gap.high) == (0, 0, 0)
+        assert gap.value == 0
+        assert gap.low <= 0 <= gap.high
     told = 0
     for seed in range(30):
         arms = {arm: simulated(200, seed=1000 * seed + at) for at, arm in enumerate(("base", "rl"))}

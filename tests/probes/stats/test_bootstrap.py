@@ -18,7 +18,9 @@ from probes.stats import (
     percentile_interval,
     problem_means,
     stream,
+    wilson,
 )
+from probes.stats.bootstrap import bootstrap_table
 
 
 def covers(draw, truth: float, *, repeats: int = 600, **options) -> float:
@@ -134,6 +136,33 @@ def test_truth_values_that_are_all_alike_still_have_an_interval() -> None:
     wrong = bootstrap_problems(pd.Series([False, None, False], dtype="boolean"))
     assert (wrong.value, wrong.low, wrong.n) == (0.0, 0.0, 2)
     assert bootstrap_problems([0.0, 0.0, 0.0]).interval.width == 0
+
+
+def test_draws_that_are_all_alike_have_the_ends_of_what_was_not_drawn() -> None:
+    never = np.zeros(60)
+    assert percentile_interval(never, n=60) == Interval(0.0, 0.0)
+    share = percentile_interval(never, n=60, within=(0.0, 1.0))
+    assert (share.low, share.high) == (0, pytest.approx(wilson(0, 60).high))
+    full = percentile_interval(never + 1, n=60, within=(0.0, 1.0))
+    assert (full.low, full.high) == (pytest.approx(wilson(60, 60).low), 1)
+    gap = bootstrap_table(np.zeros((60, 2)), lambda a, b: b - a, within=(-1.0, 1.0))
+    assert gap.low == -gap.high == pytest.approx(-wilson(0, 60).high)
+    entropy = percentile_interval(never, n=60, within=(0.0, math.inf))
+    assert math.isnan(entropy.low)
+    assert math.isnan(entropy.high)
+    one_apart = np.r_[never[1:], 1 / 60]
+    assert percentile_interval(one_apart, n=60, within=(0.0, 1.0)) == percentile_interval(one_apart, n=60)
+
+
+def test_a_share_of_none_covers_rare_problems() -> None:
+    """Where 3 % of problems differ, 60 of them hold none one time in six; plain resampling then says 0 and no more."""
+    draw, missed = np.random.default_rng(0), {"bounded": 0, "plain": 0}
+    for _ in range(400):
+        seen = (draw.random(60) < 0.03).astype(float)[:, None]
+        for name, within in (("bounded", (0.0, 1.0)), ("plain", None)):
+            missed[name] += 0.03 not in bootstrap_table(seen, within=within, n_boot=400).interval
+    assert missed["bounded"] < 0.08 * 400
+    assert missed["plain"] > 0.12 * 400
 
 
 def test_nothing_and_one_problem_have_no_interval() -> None:

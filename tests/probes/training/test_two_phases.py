@@ -102,6 +102,11 @@ def test_curves_are_what_a_plain_loop_gives() -> None:
         assert found.values["conditional_entropy"][0, index] == pytest.approx(given)
         assert found.values["length"][0, index] == pytest.approx(one.rollouts.frame["ids"].map(len).mean())
         assert found.values["planning_share"][0, index] == pytest.approx(inside.mean())
+        texts = one.rollouts.frame["text"]
+        covered = sum(text.count(p) * len(p.split()) for text in texts for p in PHRASES)
+        words = sum(len(Words.of(text).words) for text in texts)
+        assert found.values["words_in_phrases"][0, index] == pytest.approx(covered / words)
+        assert np.ptp(found.values["words_in_phrases"][1:, index]) > 0
         high = own["entropy"] >= np.quantile(own["entropy"], 0.8)
         assert found.values["planning_of_high_entropy"][0, index] == pytest.approx(inside[high].mean())
     assert found.values["accuracy"].shape == (21, 3)
