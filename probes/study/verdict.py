@@ -47,7 +47,7 @@ def answer(name: str, evidence: Evidence, levels: dict[str, Any]) -> str:
 
     *When*: nine tenths of the gain need at most 15 % of the tokens by the upper end of the interval, and the gate beats
     random places at its rate.  *How*: they need more than 30 % by the lower end.  *Partly*: the interval lies above
-    15 % or below 30 %.  Anything else is not told apart by the data.
+    15 % or below 30 %, and the gate beats random places.  Anything else is not told apart by the data.
 
     What it does not show: the rule names the nearest story; the tables hold the evidence.
     """
@@ -77,6 +77,10 @@ def answer(name: str, evidence: Evidence, levels: dict[str, Any]) -> str:
         return f"{first}; {reached}. Most of what RL taught here is when, not how."
     if needed.low > MANY:
         return f"{first}; {reached}. The RL model has to write much of the text itself: it learned how, not only when."
+    if not ahead:
+        return (
+            f"{first}; {reached}. Random places do as well within the interval, so nothing shows that RL taught when."
+        )
     if needed.low > FEW or needed.high <= MANY:
         return f"{first}; {reached}. Part of what RL taught here is when, and part is not explained by that."
     return f"{first}; {reached}. These intervals do not tell whether RL taught when or how."
