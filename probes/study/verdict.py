@@ -79,7 +79,7 @@ def answer(name: str, evidence: Evidence, levels: dict[str, Any]) -> str:
         return f"{first}; {reached}. The RL model has to write much of the text itself: it learned how, not only when."
     if not ahead:
         return (
-            f"{first}; {reached}. Random places do as well within the interval, so nothing shows that RL taught when."
+            f"{first}; {reached}. Random places do as well by these intervals; nothing here shows that RL taught when."
         )
     if needed.low > FEW or needed.high <= MANY:
         return f"{first}; {reached}. Part of what RL taught here is when, and part is not explained by that."

@@ -47,7 +47,7 @@ def test_small_shares_keep_a_decimal() -> None:
 
 def test_a_gate_that_random_places_match_chooses_nothing() -> None:
     for needed in (est(0.05, 0.03, 0.08), est(0.20, 0.16, 0.60), est(0.05, 0.03, 0.60)):
-        assert "nothing shows that RL taught when" in said(needed, ahead=-0.1)
+        assert "nothing here shows that RL taught when" in said(needed, ahead=-0.1)
     assert "learned how" in said(est(0.87, 0.80, 0.95), ahead=-0.1)
 
 
