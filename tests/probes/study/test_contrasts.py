@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -22,16 +21,12 @@ from probes.stats import Estimate
 from probes.study.config import StudyConfig
 from probes.study.contrast_rows import COLUMNS, lined_up
 from probes.study.contrasting import STATED, contrasts, evidence, signed
-from probes.study.folder import StudyFolder
 from probes.study.materials import Materials
 from probes.study.moved import weights
 from probes.study.suppressing import suppression
 from probes.study.written import rollouts
 from tests.families import tiny
-
-
-class Killed(BaseException):
-    """Stands for kill -9: nothing between here and the test catches it."""
+from tests.probes.study.stages import check_killed_and_run_again, materials
 
 
 @pytest.fixture(scope="module")
@@ -49,13 +44,6 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> StudyConfig:
     )  # fmt: skip
 
 
-def materials(config: StudyConfig, pair: Any = None) -> Materials:
-    made = Materials(config, StudyFolder(config.out), lambda title: lambda done, total: None)
-    if pair is not None:
-        made.__dict__["pair"] = pair
-    return made
-
-
 @pytest.fixture(scope="module")
 def whole(config: StudyConfig) -> Materials:
     made = materials(config)
@@ -64,12 +52,6 @@ def whole(config: StudyConfig) -> Materials:
     shutil.copytree(config.out, config.out.parent / "before")
     contrasts(made)
     return made
-
-
-def tables(root: Path) -> dict[str, Any]:
-    read = {".parquet": pd.read_parquet, ".json": lambda path: json.loads(path.read_text())}
-    found = [path for part in ("results", "evidence", "rollouts") for path in sorted((root / part).glob("*"))]
-    return {path.relative_to(root).as_posix(): read[path.suffix](path) for path in found if path.suffix in read}
 
 
 def test_every_role_stands_beside_the_pair(whole: Materials) -> None:
@@ -96,33 +78,9 @@ def test_weights_are_those_of_the_contrast(whole: Materials) -> None:
 
 
 @pytest.mark.parametrize("nth", [1, pytest.param(3, marks=pytest.mark.slow), 5])
-def test_killed_and_run_again_gives_identical_tables(
-    nth: int, config: StudyConfig, whole: Materials, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    out = tmp_path / "killed"
-    shutil.copytree(config.out.parent / "before", out)
-    settings = config.model_copy(update={"out": out})
-    real, count = os.replace, 0
-
-    def replace(source: Any, target: Any, **more: Any) -> None:
-        nonlocal count
-        count += 1
-        if count == nth:
-            raise Killed
-        real(source, target, **more)
-
-    monkeypatch.setattr(os, "replace", replace)
-    with pytest.raises(Killed):
-        contrasts(materials(settings, whole.pair))
-    monkeypatch.setattr(os, "replace", real)
-    contrasts(materials(settings, whole.pair))
-    again, expected = tables(out), tables(whole.folder.root)
-    assert again.keys() == expected.keys()
-    for name, value in expected.items():
-        if isinstance(value, pd.DataFrame):
-            pd.testing.assert_frame_equal(again[name], value)
-        else:
-            assert again[name] == value
+def test_killed_and_run_again_gives_identical_tables(nth: int, whole: Materials, tmp_path: Path) -> None:
+    before = whole.folder.root.parent / "before"
+    check_killed_and_run_again(contrasts, nth, whole, before, tmp_path / "killed")
 
 
 def test_the_page_shows_each_contrast_and_says_what_none_needs(whole: Materials, tmp_path: Path) -> None:

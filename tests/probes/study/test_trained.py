@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from hooks.organisms import ORGANISMS
@@ -19,17 +16,13 @@ from probes.report.how_it_got_there import how_it_got_there
 from probes.report.page import render
 from probes.study.checkpoints import Way, step_of
 from probes.study.config import StudyConfig
-from probes.study.folder import StudyFolder
 from probes.study.materials import Materials
 from probes.study.noted import noted
 from probes.study.trained import training
 from probes.study.written import rollouts
 from probes.training.speed import arrivals, rising
 from tests.families import tiny
-
-
-class Killed(BaseException):
-    """Stands for kill -9: nothing between here and the test catches it."""
+from tests.probes.study.stages import check_killed_and_run_again, materials, tables
 
 
 @pytest.fixture(scope="module")
@@ -57,19 +50,6 @@ def whole(config: StudyConfig) -> Materials:
     return made
 
 
-def materials(config: StudyConfig, pair: Any = None) -> Materials:
-    made = Materials(config, StudyFolder(config.out), lambda title: lambda done, total: None)
-    if pair is not None:
-        made.__dict__["pair"] = pair
-    return made
-
-
-def tables(root: Path) -> dict[str, Any]:
-    read = {".parquet": pd.read_parquet, ".json": lambda path: json.loads(path.read_text())}
-    found = [path for part in ("results", "tokens", "evidence", "rollouts") for path in sorted((root / part).glob("*"))]
-    return {path.relative_to(root).as_posix(): read[path.suffix](path) for path in found if path.suffix in read}
-
-
 def test_every_checkpoint_is_sampled_scored_and_measured(whole: Materials) -> None:
     held = tables(whole.folder.root)
     assert [f"rollouts/series-{i:03d}.parquet" in held for i in range(7)] == [True] * 7
@@ -94,33 +74,9 @@ def test_ends_of_the_run_are_the_samples_of_the_study(whole: Materials) -> None:
 
 
 @pytest.mark.parametrize("nth", [2, 9, 21])
-def test_killed_and_run_again_gives_identical_tables(
-    nth: int, config: StudyConfig, whole: Materials, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    out = tmp_path / "killed"
-    shutil.copytree(config.out.parent / "sampled", out)
-    settings = config.model_copy(update={"out": out})
-    real, count = os.replace, 0
-
-    def replace(source: Any, target: Any, **more: Any) -> None:
-        nonlocal count
-        count += 1
-        if count == nth:
-            raise Killed
-        real(source, target, **more)
-
-    monkeypatch.setattr(os, "replace", replace)
-    with pytest.raises(Killed):
-        training(materials(settings, whole.pair))
-    monkeypatch.setattr(os, "replace", real)
-    training(materials(settings, whole.pair))
-    again, expected = tables(out), tables(whole.folder.root)
-    assert again.keys() == expected.keys()
-    for name, value in expected.items():
-        if isinstance(value, pd.DataFrame):
-            pd.testing.assert_frame_equal(again[name], value)
-        else:
-            assert again[name] == value
+def test_killed_and_run_again_gives_identical_tables(nth: int, whole: Materials, tmp_path: Path) -> None:
+    before = whole.folder.root.parent / "sampled"
+    check_killed_and_run_again(training, nth, whole, before, tmp_path / "killed")
 
 
 def test_the_page_has_a_heading_for_each_question(whole: Materials) -> None:
