@@ -69,7 +69,7 @@ def from_gguf(path: str | Path, *, label: str = "") -> list[Direction]:
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"there is no control vector at {path}")
+        raise FileNotFoundError(f"there is no control vector at {path}; name a GGUF file")
     file = io.BytesIO(path.read_bytes())
     try:
         values, tensors = _header(file, path)

@@ -116,7 +116,9 @@ class Ledger:
         """
         file = path / MANIFEST
         if not file.exists():
-            raise FileNotFoundError(f"{path} is no activation store: it has no {MANIFEST}")
+            raise FileNotFoundError(
+                f"{path} is no activation store, it has no {MANIFEST}; `whenlens capture` makes one"
+            )
         try:
             manifest = json.loads(file.read_text())
             number = int(manifest["format"])

@@ -137,7 +137,7 @@ class Direction:
         from safetensors import SafetensorError, safe_open
 
         if not Path(path).is_file():
-            raise FileNotFoundError(f"there is no direction at {path}")
+            raise FileNotFoundError(f"there is no direction at {path}; Direction.save(path) writes one")
         try:
             with safe_open(str(path), framework="pt") as file:
                 header = (file.metadata() or {}).get(FORMAT)

@@ -46,7 +46,7 @@ def read(path: str | Path, *, model: str | None = None) -> Rollouts:
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"there are no samples at {path}")
+        raise FileNotFoundError(f"there are no samples at {path}; `whenlens rollouts` writes some")
     if path.suffix == ".parquet":
         return Rollouts.load(path)
     if path.suffix in (".eval", ".json"):

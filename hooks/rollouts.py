@@ -152,7 +152,7 @@ class Rollouts:
         import pyarrow.parquet as pq
 
         if not Path(path).is_file():
-            raise FileNotFoundError(f"there are no rollouts at {path}")
+            raise FileNotFoundError(f"there are no rollouts at {path}; generate(...).save(path) writes them")
         try:
             table = pq.read_table(path)
         except pa.ArrowInvalid as error:

@@ -87,7 +87,7 @@ class TokenTable:
         import pyarrow.parquet as pq
 
         if not Path(path).is_file():
-            raise FileNotFoundError(f"there is no token table at {path}")
+            raise FileNotFoundError(f"there is no token table at {path}; score(...).save(path) writes one")
         try:
             table = pq.read_table(path)
         except pa.ArrowInvalid as error:

@@ -160,7 +160,7 @@ def read_artifact(path: str | Path, name: str, version: int) -> tuple[dict[str, 
     from safetensors import SafetensorError, safe_open
 
     if not Path(path).is_file():
-        raise FileNotFoundError(f"there is no file {path}")
+        raise FileNotFoundError(f"there is no file {path}; name what save() wrote")
     try:
         with safe_open(str(path), framework="pt") as file:
             header = (file.metadata() or {}).get(name)
