@@ -1,9 +1,10 @@
 """Vectors that should not work: what a steering vector has to beat.
 
 * ``random_like``: uniform over directions, of the same length at the same site.
-* ``shuffled_pairs``: the same recipe on the same activations with the labels dealt out anew within each problem's rows
-  (over all rows where a problem has one kind only), rescaled to the same length.  It keeps all that the recipe and the
-  spread of the activations bring with them, and loses the label.
+* ``shuffled_pairs``: the same recipe on the same activations with the labels dealt out anew, rescaled to the same
+  length.  It keeps all that the recipe and the spread of the activations bring with them, and loses the label.  Dealt
+  within groups (problems, say) it keeps what the rows of a group have in common, and is a placebo for the rest alone:
+  where they share one activation, as at the last token of a prompt, such a deal changes nothing and is refused.
 * ``min_cosine``: among the vectors of *other* strategies at the same site the one with the smallest ``|cosine|``,
   rescaled to the same length: a direction that means something, and something else (the control of Venhoff et al. 2025,
   arXiv 2510.07364).
@@ -29,6 +30,8 @@ from probes.stats import Column, stream
 
 Placebo = Callable[[Direction, int], Direction]
 """From the vector under test and a number to a placebo of the same length at the same site."""
+SAME = 1 - 1e-6
+"""Cosine above which two vectors are one."""
 
 
 def random_like(one: Direction, *, seed: int, number: int) -> Direction:
@@ -62,23 +65,27 @@ def shuffled_pairs(
     Args:
         acts: activations in memory or an open store.
         labels: for each label its column, one value a row; missing leaves a row out.
-        groups: the problem of each row; ``acts.rows["problem"]`` by default, all rows as one without it.
+        groups: the group of each row, within which labels are dealt; all rows are one group by default.
         seed: of the deals.
 
     Returns:
-        a function of a vector (its label says which column) and a number.
+        a function of a vector (its label says which column) and a number. It raises ValueError where dealing within
+        groups leaves the vector as it was.
 
     It does not show anything about a label that is not among ``labels`` (KeyError).
     """
-    table = getattr(acts, "rows", None)
-    owners = groups if groups is not None else None if table is None else table.get("problem")
 
     def placebo(one: Direction, number: int) -> Direction:
         column = labels[one.label]
         _, values = label_table({one.label: column}, len(column))
-        dealt = deal(values[0], owners, seed=seed, label=f"{one.label} {one.site} {number}")
+        dealt = deal(values[0], groups, seed=seed, label=f"{one.label} {one.site} {number}")
         kind: Any = one.kind if one.kind in ("mean", "logistic", "lda") else "mean"
         made = direction(acts, dealt, site=one.site, kind=kind, label=f"shuffled {number}", origin=one.origin)
+        if groups is not None and made.cosine(one) > SAME:
+            raise ValueError(
+                f"Dealing the labels of {one.label!r} within groups leaves its vector as it was: the rows of a group "
+                "share one activation or one label; deal over all rows (groups=None)."
+            )
         return replace(
             made, vector=made.vector * (one.norm / made.norm), kind="shuffled", typical_norm=one.typical_norm, scores={}
         )
@@ -87,17 +94,12 @@ def shuffled_pairs(
 
 
 def deal(values: Float[np.ndarray, "row"], groups: Column | None, *, seed: int, label: str) -> Float[np.ndarray, "row"]:
-    """The known labels dealt out anew within each problem, or among all rows where no problem has both kinds.
-
-    Missing labels stay where they are.
-    """
+    """The known labels dealt out anew among all rows, or within each group; missing ones stay where they are."""
     out = np.array(values, dtype=float)
     known = np.flatnonzero(~np.isnan(out))
     owners = np.zeros(len(out), dtype=object) if groups is None else np.asarray(groups, dtype=object)
     names = [str(owner) for owner in owners[known]]
     blocks = [known[[own == name for own in names]] for name in dict.fromkeys(names)]
-    if not any(len(set(out[block])) > 1 for block in blocks):
-        blocks = [known]
     random = stream(seed, "shuffled pairs", label)
     for block in blocks:
         out[block] = random.permutation(out[block])

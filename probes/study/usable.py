@@ -49,9 +49,8 @@ def placebos(materials: Materials) -> Placebo | None:
     if labels.empty:
         return None
     acts = decision_activations(materials)["base"]
-    return shuffled_pairs(
-        acts, {str(name): labels[name] for name in labels}, groups=found["problem"], seed=materials.config.seed
-    )
+    # Over all rows: the first decisions of one problem share the prompt's last activation.
+    return shuffled_pairs(acts, {str(name): labels[name] for name in labels}, seed=materials.config.seed)
 
 
 def signed(alphas: Sequence[float]) -> list[float]:
