@@ -152,7 +152,7 @@ def _chance(along: str) -> Spec:
     """A thin line at one half."""
     other = "y" if along == "x" else "x"
     ends = {f"{along}0": 0.5, f"{along}1": 0.5, f"{other}ref": "paper", f"{other}0": 0, f"{other}1": 1}
-    return {"type": "line", **ends, "line": {"color": CONTROL, "width": 1, "dash": "dot"}, "layer": "below"}
+    return {"type": "line", **ends, "line": {"color": CONTROL, "width": 1.2, "dash": "dot"}, "layer": "between"}
 
 
 def _tick(layers: pd.Series) -> int | None:

@@ -149,7 +149,9 @@ def pass_at_k(frame: pd.DataFrame, *, crossing: float | None = None) -> Spec | N
     marks: list[Spec] = []
     if crossing is not None and 1 <= crossing <= float(frame["k"].max()):
         ends = {"x0": crossing, "x1": crossing, "yref": "paper", "y0": 0, "y1": 1}
-        marks.append({"type": "line", **ends, "line": {"color": CONTROL, "width": 1, "dash": "dot"}, "layer": "below"})
+        marks.append(
+            {"type": "line", **ends, "line": {"color": CONTROL, "width": 1.2, "dash": "dot"}, "layer": "between"}
+        )
     return {"data": traces, "layout": layout(height=420, xaxis=across, yaxis=up, shapes=marks)}
 
 
@@ -309,7 +311,9 @@ def _levels(levels: Sequence[tuple[str, float]]) -> tuple[list[Spec], list[Spec]
     top = max((level for _, level in levels), default=0.0)
     for name, level in levels:
         ends = {"xref": "paper", "x0": 0, "x1": 1, "y0": level, "y1": level}
-        lines.append({"type": "line", **ends, "line": {"color": CONTROL, "width": 1, "dash": "dot"}, "layer": "below"})
+        lines.append(
+            {"type": "line", **ends, "line": {"color": CONTROL, "width": 1.2, "dash": "dot"}, "layer": "between"}
+        )
         # The upper name stands above its line and the lower one beneath, so that close levels stay legible.
         side = "bottom" if level == top else "top"
         notes.append(

@@ -24,10 +24,10 @@ WEIGHTS: Mapping[str, str] = MappingProxyType(
         "null_rank": "… with the same changes at shuffled places",
         "stable_rank": "Stable rank (squared norm over the largest direction's)",
         "stable_rank_null": "… with the same changes at shuffled places",
-        "stable_rank_over_shuffled": "… the one over the other, mean over matrices",
+        "stable_rank_over_shuffled": "Stable rank over that at shuffled places, mean over matrices",
         "entropy_rank": "Entropy rank (directions that share the norm)",
         "entropy_rank_null": "… with the same changes at shuffled places",
-        "entropy_rank_over_shuffled": "… the one over the other, mean over matrices",
+        "entropy_rank_over_shuffled": "Entropy rank over that at shuffled places, mean over matrices",
         "energy_top": "Squared norm in the top 1 % of directions",
         "energy_top_null": "… with the same changes at shuffled places",
     }
