@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from probes.report.theme import CONTROL, DASHES, LIGHT, MARKERS, axis, layout
+from probes.report.theme import CONTROL, DASHES, LIGHT, MARKERS, axis, layout, reference_line
 from probes.report.wording import number
 
 Spec = dict[str, Any]
@@ -151,8 +151,9 @@ def _plain(values: pd.Series) -> list[float | None]:
 def _chance(along: str) -> Spec:
     """A thin line at one half."""
     other = "y" if along == "x" else "x"
-    ends = {f"{along}0": 0.5, f"{along}1": 0.5, f"{other}ref": "paper", f"{other}0": 0, f"{other}1": 1}
-    return {"type": "line", **ends, "line": {"color": CONTROL, "width": 1.2, "dash": "dot"}, "layer": "between"}
+    return reference_line(
+        **{f"{along}0": 0.5, f"{along}1": 0.5, f"{other}ref": "paper", f"{other}0": 0, f"{other}1": 1}
+    )
 
 
 def _tick(layers: pd.Series) -> int | None:

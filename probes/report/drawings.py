@@ -13,7 +13,7 @@ from typing import Any, Literal
 import pandas as pd
 
 from probes.report.names import CONTROLS, VECTORS
-from probes.report.theme import CONTROL, DASHES, LIGHT, MARKERS, axis, layout
+from probes.report.theme import CONTROL, DASHES, LIGHT, MARKERS, axis, layout, reference_line
 from probes.report.wording import missing, number
 
 Spec = dict[str, Any]
@@ -148,10 +148,7 @@ def pass_at_k(frame: pd.DataFrame, *, crossing: float | None = None) -> Spec | N
     up = axis("Problems solved at least once (%)")
     marks: list[Spec] = []
     if crossing is not None and 1 <= crossing <= float(frame["k"].max()):
-        ends = {"x0": crossing, "x1": crossing, "yref": "paper", "y0": 0, "y1": 1}
-        marks.append(
-            {"type": "line", **ends, "line": {"color": CONTROL, "width": 1.2, "dash": "dot"}, "layer": "between"}
-        )
+        marks.append(reference_line(x0=crossing, x1=crossing, yref="paper", y0=0, y1=1))
     return {"data": traces, "layout": layout(height=420, xaxis=across, yaxis=up, shapes=marks)}
 
 
@@ -310,10 +307,7 @@ def _levels(levels: Sequence[tuple[str, float]]) -> tuple[list[Spec], list[Spec]
     lines, notes = [], []
     top = max((level for _, level in levels), default=0.0)
     for name, level in levels:
-        ends = {"xref": "paper", "x0": 0, "x1": 1, "y0": level, "y1": level}
-        lines.append(
-            {"type": "line", **ends, "line": {"color": CONTROL, "width": 1.2, "dash": "dot"}, "layer": "between"}
-        )
+        lines.append(reference_line(xref="paper", x0=0, x1=1, y0=level, y1=level))
         # The upper name stands above its line and the lower one beneath, so that close levels stay legible.
         side = "bottom" if level == top else "top"
         notes.append(

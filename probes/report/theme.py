@@ -80,6 +80,11 @@ def axis(title: str = "", **more: Any) -> dict[str, Any]:
     }
 
 
+def reference_line(**ends: Any) -> dict[str, Any]:
+    """A thin dotted line for a level to compare with, above the grid and below the data."""
+    return {"type": "line", **ends, "line": {"color": CONTROL, "width": 1.2, "dash": "dot"}, "layer": "between"}
+
+
 def layout(*, height: int = 400, **more: Any) -> dict[str, Any]:
     """Layout shared by all figures: transparent ground, system fonts, legend above the plot on the left."""
     return {
