@@ -27,7 +27,7 @@ WRITING = ("temperature", "max_new_tokens", "seed", "batch_size")
 BACKING: list[tuple[str, Callable[..., Any], tuple[str, ...]]] = [
     ("capture", capture, ("sites", "positions", "reduce", "shard")),
     ("capture", Pair.load, MODELS),
-    ("score", score, ("top_p", "top_k")),
+    ("score", score, ("temperature", "top_p", "top_k")),
     ("score", Pair.load, MODELS),
     ("sweep", sweep, ("split", "folds", "n_boot", "seed")),
     ("sweep", SweepJob, ("texts", "problems", "n_problems", "written_by", "labels", "annotator", "positions", "side",

@@ -71,6 +71,7 @@ def score(
     texts: Annotated[Path, typer.Argument(help="Rollouts: parquet, JSONL, inspect-ai or lm-eval samples.")],
     out: Annotated[Path, typer.Option(help="Parquet file of the token table.")],
     rl: Annotated[str | None, typer.Option(help="Tuned checkpoint, or a LoRA folder.")] = None,
+    temperature: Annotated[float, typer.Option(help="Read both models as sampled at it.")] = 1.0,
     top_p: Annotated[float, typer.Option(help="Truncate the distributions that divergences are taken of.")] = 1.0,
     top_k: Annotated[int, typer.Option(help="First choices that the overlap compares.")] = 10,
     dtype: Annotated[str, typer.Option(help="Precision of the weights.")] = "auto",
@@ -83,7 +84,9 @@ def score(
 
     both = load_pair(pair, rl, dtype=dtype, device=device, quiet=json_)
     with bar("tokens read", quiet=json_) as move:
-        table = run(both, read_texts(texts, both.base), top_p=top_p, top_k=top_k, progress=move)
+        table = run(
+            both, read_texts(texts, both.base), temperature=temperature, top_p=top_p, top_k=top_k, progress=move
+        )
     table.save(out)
     found = {
         name: measure(table).to_dict("records")[0]
