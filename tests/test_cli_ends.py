@@ -103,7 +103,11 @@ def test_help_names_the_exit_codes(monkeypatch: pytest.MonkeyPatch, capsys: pyte
 def test_ctrl_c_leaves_a_study_that_goes_on(tmp_path: Path) -> None:
     out = tmp_path / "study"
     words = ["study", "organism:latent", "--n-problems", "8", "--samples", "2", "--out", str(out), "--json"]
-    code = "import sys; from probes.cli import main; sys.argv[1:] = sys.argv[2:]; main()"
+    # A shell that starts the tests in the background has SIGINT ignored, and children inherit that.
+    code = (
+        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "from probes.cli import main; sys.argv[1:] = sys.argv[2:]; main()"
+    )
     started = subprocess.Popen(
         [sys.executable, "-c", code, "-", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )

@@ -188,7 +188,7 @@ def share_needed(
         crosses = (left < target) & (right >= target)
         with np.errstate(divide="ignore", invalid="ignore"):
             step = (target - left) / (right - left)
-        at = shares[:, place - 1] + step * (shares[:, place] - shares[:, place - 1])
+            at = shares[:, place - 1] + step * (shares[:, place] - shares[:, place - 1])
         out = np.where(crosses, at, out)
     return np.where(recoveries[:, 0] >= target, shares[:, 0], out)
 

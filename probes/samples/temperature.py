@@ -8,8 +8,8 @@ mean entropy of its next token, over its own samples, equals the base's at the b
           H(T) = \mathrm{E}_{y \sim \pi_T}\, \tfrac{1}{|y|} \sum_t H\!\left(\pi_T(\cdot | y_{<t})\right),
 
 where :math:`\pi_T` is the distribution that is sampled from, temperature and nucleus applied; here the mean is over all
-tokens of all samples. :math:`T^*` is found by bisection on the logarithm of the temperature, over anything that gives
-the entropy at a temperature: sampling anew (:func:`sampled_entropy`) or a table of temperatures and entropies.
+tokens of all samples. :math:`T^*` is found by Brent's method (scipy) on the logarithms of temperature and entropy, over
+anything that gives the entropy at a temperature: sampling anew (:func:`sampled_entropy`) or a table of both.
 
 Assumes that the entropy rises with the temperature between the ends of the search. What it does not show: that equal
 entropy is equal exploration; a model may be uncertain about words and sure of the plan. The interval of :math:`T^*` is
@@ -29,6 +29,7 @@ import pandas as pd
 import plotly.graph_objects as go
 import torch
 from jaxtyping import Float
+from scipy.optimize import brentq
 
 from hooks import divergence
 from hooks.generate import generate
@@ -44,6 +45,8 @@ Entropy = Callable[[float], float]
 """Mean entropy in nats at a temperature."""
 PLACES = 1 << 22
 """Logits held at a time."""
+FLOOR = 1e-6
+"""Least ratio of an entropy to its target that the search tells from smaller ones."""
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -111,7 +114,7 @@ def matched_temperature(
         low: least temperature of the search; of a table, its own ends count.
         high: largest temperature of the search.
         tolerance: relative error of the entropy at which the search ends.
-        steps: bisections at most.
+        steps: temperatures tried between the two ends, at most.
         samples: graded samples or counts of the base, and those of the RL model at the temperature found (or what makes
             them from it); gives pass@k there.
         passk_options: further arguments of :func:`probes.samples.passk.passk`.
@@ -129,7 +132,7 @@ def matched_temperature(
     else:
         if not 0 < low < high:
             raise ValueError(f"Search between two temperatures above 0, the lower first, not from {low} to {high}.")
-        tried, found, note = _by_bisection(target, entropy, low, high, tolerance, steps)
+        tried, found, note = _by_search(target, entropy, low, high, tolerance, steps)
     compared = None
     if samples is not None and not math.isnan(found[0]):
         base, other = samples
@@ -180,22 +183,25 @@ def _in_table(target: float, table: pd.DataFrame) -> Found:
     return tried, (math.nan, math.nan), _outside(target, tried[0], tried[-1])
 
 
-def _by_bisection(target: float, entropy: Entropy, low: float, high: float, tolerance: float, steps: int) -> Found:
+def _by_search(target: float, entropy: Entropy, low: float, high: float, tolerance: float, steps: int) -> Found:
     tried = [(low, float(entropy(low))), (high, float(entropy(high)))]
     if not tried[0][1] <= target <= tried[1][1]:
         return tried, (math.nan, math.nan), _outside(target, *tried)
+    known = {math.log(temperature): here for temperature, here in tried}
+
+    def missed(place: float) -> float:
+        if place not in known:
+            known[place] = float(entropy(math.exp(place)))
+            tried.append((math.exp(place), known[place]))
+        here = known[place]
+        # 0 ends the search. An entropy of 0 has no logarithm; the floor keeps the side of the target on which it lies.
+        return 0.0 if abs(here / target - 1) <= tolerance else math.log(max(here / target, FLOOR))
+
+    brentq(missed, math.log(low), math.log(high), maxiter=steps, disp=False, full_output=True)
     best = min(tried, key=lambda one: abs(one[1] - target))
-    for _ in range(steps):
-        if abs(best[1] - target) <= tolerance * target:
-            break
-        middle = math.sqrt(low * high)
-        here = (middle, float(entropy(middle)))
-        tried.append(here)
-        best = min(best, here, key=lambda one: abs(one[1] - target))
-        low, high = (middle, high) if here[1] < target else (low, middle)
     off = abs(best[1] / target - 1)
     met = "" if off <= tolerance else f"; still off by {off:.1%}"
-    return tried, best, f"bisection, {len(tried)} temperatures{met}"
+    return tried, best, f"{len(tried)} temperatures tried{met}"
 
 
 def _outside(target: float, low: tuple[float, float], high: tuple[float, float]) -> str:
