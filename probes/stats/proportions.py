@@ -47,7 +47,8 @@ def alike(value: float, n: int | float, within: tuple[float, float], *, level: f
     if not math.isfinite(least + largest):
         return math.nan, math.nan
     differ = wilson(0, max(1, math.floor(n)), level=level).high
-    return value - differ * (value - least), value + differ * (largest - value)
+    # A mean of ones may lie a rounding error above 1, and no share does.
+    return max(least, value - differ * (value - least)), min(largest, value + differ * (largest - value))
 
 
 def benjamini_hochberg(p_values: Column) -> Float[np.ndarray, "row"]:
