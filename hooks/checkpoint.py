@@ -54,9 +54,12 @@ def find_source(name: str | Path, *, revision: str | None = None, adapter_base: 
 
     Raises:
         FileNotFoundError: for a path that does not exist.
-        ValueError: for an unknown organism, or an adapter that names no base.
+        ValueError: for an unknown organism, an adapter that names no base, or one whose base is an adapter too.
     """
     text = str(name)
+    if "+" in text and not Path(text).expanduser().exists():
+        base, adapter = _at_plus(text)
+        return _with_adapter(find_source(base, revision=revision), text, _existing(adapter))
     if text.startswith("organism:"):
         from hooks.organisms import resolve
 
@@ -64,9 +67,6 @@ def find_source(name: str | Path, *, revision: str | None = None, adapter_base: 
         if not (member / ADAPTER_FILE).is_file():
             return Source(text, str(member))
         return Source(text, str(resolve(text.rpartition(":")[0] + ":base")), adapter=str(member))
-    if "+" in text and not Path(text).expanduser().exists():
-        base, _, adapter = text.partition("+")
-        return replace(find_source(base, revision=revision), name=text, adapter=str(_existing(adapter)))
     path = _existing(text)
     described = Path(path) / ADAPTER_FILE
     if not described.is_file():
@@ -74,7 +74,25 @@ def find_source(name: str | Path, *, revision: str | None = None, adapter_base: 
     base = adapter_base or json.loads(described.read_text()).get("base_model_name_or_path")
     if not base:
         raise ValueError(f"the adapter {text} names no base model; write BASE+{text}")
-    return replace(find_source(base, revision=revision), name=text, adapter=path)
+    return _with_adapter(find_source(base, revision=revision), text, path)
+
+
+def _at_plus(text: str) -> tuple[str, str]:
+    """Base and adapter of ``BASE+ADAPTER``; a folder whose own name has a plus stays whole."""
+    for place in (at for at, sign in enumerate(text) if sign == "+"):
+        if Path(text[:place]).expanduser().is_dir():
+            return text[:place], text[place + 1 :]
+    base, _, adapter = text.partition("+")
+    return base, adapter
+
+
+def _with_adapter(base: Source, name: str, adapter: str) -> Source:
+    if base.adapter is not None:
+        raise ValueError(
+            f"{base.name}, the base of {name}, is itself an adapter; save it merged (peft: merge_and_unload) and name "
+            "that folder"
+        )
+    return replace(base, name=name, adapter=adapter)
 
 
 def _existing(text: str) -> str:
@@ -232,7 +250,13 @@ def _merge(net: Any, source: Source) -> Any:
         with warnings.catch_warnings(), torch.random.fork_rng(range(torch.cuda.device_count())):
             # peft asks transformers for a name that is about to go; nobody here can change that.
             warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)
-            return PeftModel.from_pretrained(net, str(source.adapter)).merge_and_unload()
+            warnings.filterwarnings("ignore", message=".*Found missing adapter keys", category=UserWarning)
+            wrapped: Any = PeftModel.from_pretrained(net, str(source.adapter))
+            # What did not fit is only told by the second call; without it a foreign adapter leaves the base as it was.
+            told = wrapped.load_adapter(str(source.adapter), "default")
+            if astray := [*told.missing_keys, *told.unexpected_keys]:
+                raise ValueError(f"{len(astray)} of their tensors have no counterpart, {astray[0]} for one")
+            return wrapped.merge_and_unload()
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         raise ValueError(
             f"the adapter {source.adapter} cannot be merged into {source.path}: {_sentence(error)}"

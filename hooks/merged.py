@@ -18,19 +18,21 @@ def merged_folder(source: Source) -> Path:
     """Folder of the merged weights of a source that has an adapter, made on first use.
 
     Args:
-        source: a local base and a local adapter, as :func:`hooks.checkpoint.find_source` finds them.
+        source: a local base and a local adapter; a hub name does not say which weights it stands for tomorrow.
 
     Returns:
         a folder with ``config.json`` and safetensors, under ``merged/`` in the cache (``WHENLENS_CACHE``).
 
     Raises:
-        ValueError: for a source without an adapter, or an adapter that does not fit.
+        ValueError: for a source without an adapter, a base that is no folder, or an adapter that does not fit.
         FileNotFoundError: if adapter or base lack their files.
 
     It holds no tokenizer: load the source itself to run the model.
     """
     if source.adapter is None:
         raise ValueError(f"{source.name} has no adapter; its own folder is what there is to compare.")
+    if not source.local:
+        raise ValueError(f"The base {source.path} is no folder; name the folder of its snapshot.")
     folder = cache_root() / "merged" / _key(source)
     if (folder / "config.json").is_file():
         return folder
@@ -42,7 +44,7 @@ def merged_folder(source: Source) -> Path:
 
 def _key(source: Source) -> str:
     digest = hashlib.sha256(f"{source.path}\0{source.revision}".encode())
-    for file in sorted(Path(source.path).glob("*.safetensors")) if source.local else ():
+    for file in sorted(Path(source.path).glob("*.safetensors")):
         state = file.stat()
         digest.update(f"{file.name}\0{state.st_size}\0{state.st_mtime_ns}".encode())
     adapter = Path(str(source.adapter))

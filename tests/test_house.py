@@ -43,6 +43,16 @@ def floor(module: str) -> int:
     )
 
 
+def test_the_top_level_is_fixed() -> None:
+    told = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if told.returncode:
+        pytest.skip("not a git checkout")
+    top = {line.partition("/")[0] for line in told.stdout.splitlines()}
+    folders = {"hooks", "probes", "tests", "notebooks"}
+    files = {"pyproject.toml", "README.md", "Makefile", "LICENSE", "CHANGELOG.md", "constraints.txt"}
+    assert {name for name in top - folders - files if not name.startswith(".")} == set()
+
+
 def test_arrows_never_run_back_up() -> None:
     wrong = []
     for path in SOURCES:

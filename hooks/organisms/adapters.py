@@ -10,7 +10,9 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from importlib.metadata import version
+from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
@@ -19,9 +21,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from hooks.cache import whole_folder
-from hooks.organisms.arithmetic import Sum, draw, is_right
+from hooks.model import Model
+from hooks.organisms.arithmetic import Sum, distinct, draw, is_right
 from hooks.organisms.fetched import SHA256, fetched_or_refuse
 from hooks.organisms.rl import run_grpo
+from hooks.shards import write_file
 from hooks.streams import stream
 
 Method = Literal["true reward", "random reward", "worked solutions"]
@@ -63,8 +67,23 @@ RECIPES: dict[str, Recipe] = {
 TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 MICRO = 8
 """Rows of a supervised step that are read at once; logits of 49,152 tokens are what fills the memory."""
+RECORD = "training.json"
 Watch = Callable[[int, int, float], None]
 """Called with (steps done, steps in all, mean reward or loss)."""
+
+
+def build(out: Path, *, shrink: int = 1, progress: Callable[[str, int, int, float], None] | None = None) -> None:
+    """Train every adapter under ``out``; members that are already there are kept.
+
+    ``shrink`` divides every number of steps, for a rehearsal; ``progress`` is called with the member before what
+    :func:`train` calls it with.
+    """
+    for member, recipe in RECIPES.items():
+        if not (out / member).is_dir():
+            watch = None if progress is None else partial(progress, member)
+            train(member, out, steps=max(1, recipe.steps // shrink), progress=watch)
+        elif "held_out" not in json.loads((out / member / RECORD).read_text()):
+            _measure(out / member, fetched_or_refuse())
 
 
 def train(member: str, out: Path, *, steps: int | None = None, progress: Watch | None = None) -> Path:
@@ -91,7 +110,13 @@ def train(member: str, out: Path, *, steps: int | None = None, progress: Watch |
     total = steps or recipe.steps
     record: dict[str, Any] = {"organism": "smollm2", **asdict(recipe), "steps": total, "base_sha256": SHA256}
     record["start"] = "smollm2/base"
-    record["versions"] = {name: version(name) for name in ("torch", "transformers", "peft", "trl")}
+    libraries = {"torch": "torch", "transformers": "transformers", "peft": "peft", "reasoning_gym": "reasoning-gym"}
+    if recipe.method != "worked solutions":
+        libraries["trl"] = "trl"
+    for package in libraries:
+        if find_spec(package) is None:
+            raise ModuleNotFoundError(f"Training needs {package}: pip install 'whenlens[organisms]'.")
+    record["versions"] = {name: version(name) for name in libraries.values()}
     curve: list[float] = []
 
     def note(value: float) -> None:
@@ -109,8 +134,8 @@ def train(member: str, out: Path, *, steps: int | None = None, progress: Watch |
     return out / member
 
 
-def held_out(model: str, *, n: int = 100, seed: int = 0) -> dict[str, int | float]:
-    """Greedy accuracy of a base or ``BASE+ADAPTER`` on held-out problems, distinct ones in the order they are drawn.
+def held_out(model: Model, *, n: int = 100, seed: int = 0) -> dict[str, int | float]:
+    """Greedy accuracy of a base, with or without an adapter, on the first distinct held-out problems.
 
     Returns:
         ``problems``, ``greedy_accuracy`` (the last number of a text is the answer) and ``tokens`` (a text, mean).
@@ -118,33 +143,35 @@ def held_out(model: str, *, n: int = 100, seed: int = 0) -> dict[str, int | floa
     It is one run on one set of problems, without an interval: the counts are there to make one.
     """
     from hooks.generate import generate
-    from hooks.model import Model
 
-    problems: dict[str, Sum] = {}
-    for one in draw(seed, "held out"):
-        problems.setdefault(one.question, one)
-        if len(problems) == n:
-            break
-    frame = generate(Model.load(model), list(problems), max_new_tokens=32, batch_size=50).frame
-    right = [is_right(text, one.answer) for text, one in zip(frame["text"], problems.values(), strict=True)]
+    problems = distinct(seed, "held out", n)
+    frame = generate(model, [one.question for one in problems], max_new_tokens=32, batch_size=50).frame
+    right = [is_right(text, one.answer) for text, one in zip(frame["text"], problems, strict=True)]
     length = sum(len(ids) for ids in frame["ids"]) / n
     return {"problems": n, "greedy_accuracy": round(sum(right) / n, 4), "tokens": round(length, 2)}
 
 
 def _save(model: Any, base: Path, folder: Path, record: dict[str, Any]) -> None:
-    """Write an adapter with its record, and what it does on held-out problems as it was written."""
-    with whole_folder(folder) as partial:
-        model.save_pretrained(partial, safe_serialization=True)
-        (partial / "README.md").unlink(missing_ok=True)
+    """Write an adapter with its record, then what it does on held-out problems as it was written."""
+    with whole_folder(folder) as unfinished:
+        model.save_pretrained(unfinished, safe_serialization=True)
+        (unfinished / "README.md").unlink(missing_ok=True)
         # Half precision halves what ships; the rounding is two orders below the update.
-        file = partial / "adapter_model.safetensors"
+        file = unfinished / "adapter_model.safetensors"
         save_file({name: tensor.to(torch.bfloat16) for name, tensor in load_file(file).items()}, file)
-        config = json.loads((partial / "adapter_config.json").read_text())
+        config = json.loads((unfinished / "adapter_config.json").read_text())
         # The base lies in every user's own cache; a path of this machine would be wrong on all others.
-        config["base_model_name_or_path"] = None
-        (partial / "adapter_config.json").write_text(json.dumps(config, indent=1, sort_keys=True) + "\n")
-        told = {**record, "held_out": held_out(f"{base}+{partial}")}
-        (partial / "training.json").write_text(json.dumps(told, indent=1) + "\n")
+        config |= {"base_model_name_or_path": None, "target_modules": sorted(config["target_modules"])}
+        (unfinished / "adapter_config.json").write_text(json.dumps(config, indent=1, sort_keys=True) + "\n")
+        (unfinished / RECORD).write_text(json.dumps(record, indent=1) + "\n")
+    # Hours of training lie in the folder by now; a measurement that fails must not take it along.
+    _measure(folder, base)
+
+
+def _measure(folder: Path, base: Path) -> None:
+    record = json.loads((folder / RECORD).read_text())
+    told = {**record, "held_out": held_out(Model.load(folder, adapter_base=str(base)))}
+    write_file(folder / RECORD, f"{json.dumps(told, indent=1)}\n".encode())
 
 
 def _lora(recipe: Recipe) -> Any:

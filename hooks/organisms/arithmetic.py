@@ -13,6 +13,7 @@ import hashlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Literal
 
 from hooks.streams import stream
@@ -79,6 +80,19 @@ def draw(seed: int, split: Split) -> Iterator[Sum]:
             if split_of(entry["question"]) == split:
                 break
         yield Sum(entry["question"], str(entry["answer"]), entry["metadata"]["expression"], kind)
+
+
+def distinct(seed: int, split: Split, n: int) -> list[Sum]:
+    """The first ``n`` different problems in the order they are drawn; fewer where the kinds seem to have no more.
+
+    Where a kind has no more, the others fill up.
+    """
+    seen: dict[str, Sum] = {}
+    for one in islice(draw(seed, split), 100 * n):
+        seen.setdefault(one.question, one)
+        if len(seen) == n:
+            break
+    return list(seen.values())
 
 
 def final_number(text: str) -> str | None:

@@ -39,9 +39,10 @@ def cache_folder() -> Path:
 
 
 def fetched() -> Path | None:
-    """The converted base, or None where it was not fetched yet."""
-    folder = cache_folder()
-    return folder if (folder / "source.json").is_file() else None
+    """The converted base, or None where the file of this version was not fetched yet."""
+    record = cache_folder() / "source.json"
+    known = record.is_file() and json.loads(record.read_text()).get("sha256") == SHA256
+    return cache_folder() if known else None
 
 
 def fetched_or_refuse() -> Path:

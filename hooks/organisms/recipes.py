@@ -23,6 +23,7 @@ from hooks.checkpoint import without_bars
 from hooks.organisms.mixtures import MIXTURES
 from hooks.organisms.problems import PROBLEMS
 from hooks.organisms.stages import RECIPES, RL_STEPS, SERIES, Phase, Stage
+from hooks.shards import write_file
 
 Progress = Callable[[str, int, int, float], None]
 """Called with (member, steps done, steps in all, loss or reward)."""
@@ -31,17 +32,26 @@ __all__ = ["MIXTURES", "RECIPES", "RL_STEPS", "SERIES", "Phase", "Progress", "St
 
 
 def _keep(model: torch.nn.Module, tokenizer: Any, folder: Path, record: dict[str, Any]) -> None:
-    """Write one member in Hugging Face format, in bfloat16, measured, whole or not at all."""
+    """Write one member in Hugging Face format, in bfloat16, whole or not at all, and then its measured figures."""
     with whole_folder(folder) as unfinished, without_bars():
         stored = copy.deepcopy(model).to(torch.bfloat16)
         stored.save_pretrained(unfinished)  # type: ignore[operator]
         tokenizer.save_pretrained(unfinished)
-        if record["measure"]:
-            from hooks.organisms.measured import measured
-
-            few = {"n": 2, "samples": 2} if record["shrink"] > 1 else {}
-            record = {**record, "measured": {name: measured(unfinished, name, **few) for name in record["measure"]}}
         (unfinished / "training.json").write_text(json.dumps(record, indent=1) + "\n")
+    # The training lies in the folder by now; a measurement that fails must not take it along.
+    _measure(folder)
+
+
+def _measure(folder: Path) -> None:
+    """Add what a member that is asked for it does on its problems, if that is not in its record yet."""
+    from hooks.organisms.measured import measured
+
+    record = json.loads((folder / "training.json").read_text())
+    if not record.get("measure") or "measured" in record:
+        return
+    few = {"n": 2, "samples": 2} if record["shrink"] > 1 else {}
+    record["measured"] = {name: measured(folder, name, **few) for name in record["measure"]}
+    write_file(folder / "training.json", f"{json.dumps(record, indent=1)}\n".encode())
 
 
 def run_stage(organism: str, stage: Stage, out: Path, *, shrink: int = 1, progress: Progress | None = None) -> None:
@@ -149,3 +159,5 @@ def build(name: str, out: Path, *, shrink: int = 1, progress: Progress | None = 
             run_stage(organism, first, out, shrink=shrink, progress=progress)
         if not (out / name / stage.member).is_dir():
             run_stage(name, stage, out, shrink=shrink, progress=progress)
+        else:
+            _measure(out / name / stage.member)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -89,8 +88,7 @@ def organisms_train(
     json_: Json = False,
 ) -> None:
     """Rebuild an organism from nothing, or train the adapters of the real language model (hours on a CPU)."""
-    from hooks.organisms.adapters import RECIPES, train
-    from hooks.organisms.recipes import build
+    from hooks.organisms import adapters, recipes
     from probes.progress import bars
 
     with bars(quiet=json_) as open_bar:
@@ -103,11 +101,9 @@ def organisms_train(
 
         try:
             if name == "smollm2":
-                for member, recipe in RECIPES.items():
-                    steps = max(1, recipe.steps // shrink)
-                    train(member, out / name, steps=steps, progress=partial(tell, member))
+                adapters.build(out / name, shrink=shrink, progress=tell)
             else:
-                build(name, out, shrink=shrink, progress=tell)
+                recipes.build(name, out, shrink=shrink, progress=tell)
         except (ValueError, FileNotFoundError, ModuleNotFoundError) as error:
             stop(str(error))
     if json_:

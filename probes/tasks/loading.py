@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from itertools import islice
 from pathlib import Path
 from random import Random
 from typing import Any
 
 from hooks.organisms import ORGANISMS, PREFIX
-from hooks.organisms.arithmetic import draw
+from hooks.organisms.arithmetic import distinct
 from hooks.organisms.problems import PROBLEMS, domain_of
 from hooks.streams import stream
 from probes.tasks.problems import KINDS, Problem, by_id
@@ -105,11 +104,11 @@ def _chains(name: str, n: int, seed: int) -> list[Problem]:
     short, _, asked = name.removeprefix(PREFIX).partition(":")
     if short not in ORGANISMS:
         raise ValueError(f"there is no organism {short!r}; the package ships {', '.join(ORGANISMS)}")
-    if ORGANISMS[short].fetched:
-        return _sums(name, n, seed)
     sets = ORGANISMS[short].problems
     if asked and asked not in (*sets, *ORGANISMS[short].members):
         raise ValueError(f"organism {short!r} has no problems {asked!r}; it has {', '.join(sets)}")
+    if ORGANISMS[short].fetched:
+        return _sums(name, n, seed)
     draw = PROBLEMS[asked if asked in sets else sets[0]]
     rng = Random(int(stream(seed, "organism problems").integers(2**62)))
     seen: dict[str, Problem] = {}
@@ -124,14 +123,17 @@ def _chains(name: str, n: int, seed: int) -> list[Problem]:
 
 
 def _sums(name: str, n: int, seed: int) -> list[Problem]:
-    """Held-out arithmetic for the real language model, distinct; where a kind has no more, the others fill up."""
-    seen: dict[str, Problem] = {}
-    for one in islice(draw(seed, "held out"), 100 * n):
-        meta = {"kind": one.kind, "solution": one.worked(), "question": one.question}
-        seen.setdefault(one.expression, Problem(one.expression, one.question, one.answer, "math", meta))
-        if len(seen) == n:
-            return list(seen.values())
-    raise ValueError(f"{n} problems were asked for, but {name} seems to have only {len(seen)}; ask for fewer")
+    """Held-out arithmetic for the real language model, distinct."""
+    drawn = distinct(seed, "held out", n)
+    if len(drawn) < n:
+        raise ValueError(f"{n} problems were asked for, but {name} seems to have only {len(drawn)}; ask for fewer")
+    return [
+        Problem(
+            one.expression, one.question, one.answer, "math",
+            {"kind": one.kind, "solution": one.worked(), "question": one.question},
+        )
+        for one in drawn
+    ]  # fmt: skip
 
 
 def _generated(name: str, n: int, seed: int, template: str) -> list[Problem]:

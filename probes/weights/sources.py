@@ -81,11 +81,17 @@ def _last(run: str | Path) -> str:
 def _loaded(model: Model) -> Path:
     """The folder of a loaded model's weights; with its adapter merged, if it has one."""
     if model.adapter is None:
-        return _folder(model.path)
-    return merged_folder(Source(model.name, model.path, model.revision, model.adapter))
+        return _folder(model.path, revision=model.revision)
+    return _merged(Source(model.name, model.path, model.revision, model.adapter))
 
 
-def _folder(name: str | Path, *, adapter_base: str | None = None) -> Path:
+def _merged(source: Source) -> Path:
+    """The folder of a source with its adapter merged; of a hub name the snapshot that is on this machine."""
+    base, adapter = _folder(source.path, revision=source.revision), _snapshot(str(source.adapter))
+    return merged_folder(Source(source.name, str(base), adapter=str(adapter)))
+
+
+def _folder(name: str | Path, *, adapter_base: str | None = None, revision: str | None = None) -> Path:
     """The folder of one model, through the organisms or the hub's local cache where it is no path.
 
     A LoRA adapter is merged into its base on disk, once.
@@ -97,13 +103,20 @@ def _folder(name: str | Path, *, adapter_base: str | None = None) -> Path:
         return path
     if path.exists() or text.startswith("organism:") or ("+" in text and Path(text.partition("+")[2]).exists()):
         source = find_source(name, adapter_base=adapter_base)
-        return Path(source.path) if source.adapter is None else merged_folder(source)
+        return Path(source.path) if source.adapter is None else _merged(source)
+    return _snapshot(text, revision=revision)
+
+
+def _snapshot(text: str, *, revision: str | None = None) -> Path:
+    """A folder, or that of a hub name where it was downloaded before."""
+    if Path(text).is_dir():
+        return Path(text)
     if text.count("/") == 1 and not text.startswith((".", "/", "~")):
         from huggingface_hub import snapshot_download
         from huggingface_hub.errors import LocalEntryNotFoundError
 
         try:
-            return Path(snapshot_download(text, local_files_only=True))
+            return Path(snapshot_download(text, revision=revision, local_files_only=True))
         except LocalEntryNotFoundError as error:
             raise FileNotFoundError(
                 f"{text} is not on this machine; download it first (hf download {text})."

@@ -53,6 +53,46 @@ def test_each_recipe_writes_an_adapter_that_loads(
     held = load_file(folder / "adapter_model.safetensors")
     assert all(torch.isfinite(tensor).all() for tensor in held.values())
     assert {tensor.dtype for tensor in held.values()} == {torch.bfloat16}
-    if member == "sft":
+    # A group of equal true rewards teaches nothing; coins and solutions always do.
+    if member != "rl":
         assert any(tensor.abs().max() > 0 for name, tensor in held.items() if "lora_B" in name)
     assert Model.load(f"{base}+{folder}").n_layers == 3
+    assert not list(folder.parent.glob("*.partial*"))
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A tiny base in place of the fetched one."""
+    base = tmp_path / "a+b" / "base"
+    tiny("llama", path=base, chat_template=CHAT)
+    monkeypatch.setattr(adapters, "fetched_or_refuse", lambda: base)
+    monkeypatch.setattr(adapters, "RECIPES", {"sft": adapters.RECIPES["sft"]})
+    return base
+
+
+def test_members_that_are_there_are_kept_and_measured(
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(model: object) -> None:
+        raise KeyboardInterrupt
+
+    out, measure = tmp_path / "out", adapters.held_out
+    monkeypatch.setattr(adapters, "held_out", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        adapters.build(out, shrink=20)
+    # Training is over, so its weights stay; what is missing is the measurement.
+    before = (out / "sft" / "adapter_model.safetensors").read_bytes()
+    assert "held_out" not in json.loads((out / "sft" / "training.json").read_text())
+    monkeypatch.setattr(adapters, "held_out", lambda model: measure(model, n=3))
+    monkeypatch.setattr(adapters, "train", lambda *_, **__: pytest.fail("trained again"))
+    adapters.build(out, shrink=20)
+    assert (out / "sft" / "adapter_model.safetensors").read_bytes() == before
+    assert json.loads((out / "sft" / "training.json").read_text())["held_out"]["problems"] == 3
+
+
+def test_without_the_extra_one_sentence_says_what_to_install(
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(adapters, "find_spec", lambda name: None if name == "peft" else object())
+    with pytest.raises(ModuleNotFoundError, match=r"Training needs peft: pip install 'whenlens\[organisms\]'"):
+        adapters.train("sft", tmp_path)

@@ -1,7 +1,8 @@
-"""The real language model: its file is checked, its problems never leak, its folder is written whole or not at all."""
+"""The real language model: its file is checked, its problems never leak, another file's folder is not taken for it."""
 
 from __future__ import annotations
 
+import json
 import subprocess
 from itertools import islice
 from pathlib import Path
@@ -36,8 +37,11 @@ def test_a_folder_that_is_there_is_not_converted_again(tmp_path: Path, monkeypat
     folder = tmp_path / "smollm2" / "base"
     folder.mkdir(parents=True)
     assert fetched.fetched() is None
-    (folder / "source.json").write_text("{}")
+    (folder / "source.json").write_text(json.dumps({"sha256": fetched.SHA256}))
     assert fetched.fetch() == folder
+    # What an earlier version fetched is another base.
+    (folder / "source.json").write_text(json.dumps({"sha256": "0" * 64}))
+    assert fetched.fetched() is None
 
 
 def test_training_and_held_out_problems_never_meet() -> None:

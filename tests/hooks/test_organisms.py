@@ -107,7 +107,7 @@ def test_a_shrunken_organism_is_rebuilt_from_nothing(name: str, tmp_path: Path) 
         assert f"{name}/{stage.member}" in seen
         assert Model.load(str(folder)).d_model == width[f"{name}/{stage.member}"]
         assert set(stage.measure) == set(record.get("measured", {}))
-    assert not list(tmp_path.rglob("*.partial"))
+    assert not list(tmp_path.rglob("*.partial*"))
 
 
 def test_an_unknown_recipe_is_refused(tmp_path: Path) -> None:

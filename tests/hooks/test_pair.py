@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from hooks.checkpoint import Source, find_source
 from hooks.model import Model
 from hooks.pair import Pair
 from hooks.sharing import same_bytes, share_storage
@@ -261,3 +264,39 @@ def test_adapters_that_cannot_be_merged(llama_dir: Path, adapter: tuple[Path, Te
     edit(tmp_path, "adapter_config.json", base_model_name_or_path=None)
     with pytest.raises(ValueError, match="names no base model"):
         Model.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "drop"), [("layers", "blocks", ""), ("", "", "lora_B"), ("layers.1.", "layers.7.", "")]
+)
+def test_an_adapter_of_another_model_is_refused(
+    llama_dir: Path, adapter: tuple[Path, Tensor], tmp_path: Path, old: str, new: str, drop: str
+):
+    folder, _ = adapter
+    (tmp_path / "adapter_config.json").write_text((folder / "adapter_config.json").read_text())
+    held = load_file(folder / "adapter_model.safetensors")
+    kept = {name.replace(old, new): value for name, value in held.items() if not drop or drop not in name}
+    assert set(kept) != set(held)
+    save_file(kept, tmp_path / "adapter_model.safetensors")
+    # Loaded as far as it fits, it would leave the base as it is, or half of it.
+    with pytest.raises(ValueError, match="have no counterpart"):
+        Model.load(f"{llama_dir}+{tmp_path}")
+
+
+def test_a_base_that_is_an_adapter_is_refused(llama_dir: Path, adapter: tuple[Path, Tensor], tmp_path: Path):
+    folder, _ = adapter
+    other = shutil.copytree(folder, tmp_path / "other")
+    edit(other, "adapter_config.json", base_model_name_or_path=str(llama_dir))
+    for name, base in ((f"{other}+{folder}", None), (str(folder), str(other))):
+        with pytest.raises(ValueError, match="is itself an adapter"):
+            find_source(name, adapter_base=base)
+
+
+def test_an_adapter_goes_on_a_member_and_on_a_folder_with_a_plus(
+    llama_dir: Path, adapter: tuple[Path, Tensor], tmp_path: Path
+):
+    folder, _ = adapter
+    with_plus = shutil.copytree(llama_dir, tmp_path / "a+b" / "base")
+    assert find_source(f"{with_plus}+{folder}") == Source(f"{with_plus}+{folder}", str(with_plus), adapter=str(folder))
+    source = find_source(f"organism:latent:base+{folder}")
+    assert (Path(source.path).name, source.adapter) == ("base", str(folder))
