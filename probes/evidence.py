@@ -33,6 +33,8 @@ class Evidence:
     """Share of tokens that this gate routed."""
     recovery_over_random: Estimate | None = None
     """Recovery of the gate minus that of random places at its rate."""
+    recovery_over_changed: Estimate | None = None
+    """Recovery of the gate minus that of random places that change as many tokens, which takes more handed tokens."""
     needed_90: Estimate | None = None
     """Share of routed tokens at which nine tenths of the gain are recovered; infinite if no gate tried reached it."""
     readability: Estimate | None = None
@@ -71,12 +73,16 @@ class Evidence:
     """Share of the gap that is left when the RL model writes and the base is let in where the gate opens."""
     backward_tokens: float | None = None
     """Mean number of tokens a text at which the base was let in."""
+    backward_routed: Estimate | None = None
+    """Share of the tokens at which the base was let in."""
     suppression: Estimate | None = None
     """Suppression share of the base's texts; NaN where right texts did not gain on wrong ones."""
     suppression_mass: Estimate | None = None
     """The same from the probability of right and wrong texts as wholes."""
     suppression_accuracy: Estimate | None = None
     """Share of the base's samples that are right, which a share after a small shift would equal."""
+    suppression_right: Estimate | None = None
+    """Mean log-ratio of the base's right texts; below zero the share by text is above one half whatever RL did."""
     scaling_top: Estimate | None = None
     """Asymptote of the sigmoid in compute with its profile interval; NaN where the curve does not rise."""
     scaling_error: Estimate | None = None
@@ -216,17 +222,19 @@ def _routing(evidence: Evidence, route: RouteResult, arm: str | None) -> Evidenc
         raise ValueError(f"There is no gate {chosen!r} among the arms; there are {', '.join(gates['arm'])}.")
     run = route.recoveries[chosen]
     out = replace(evidence, gap=run.gap, recovery=run.estimate, routed=run.routed)
-    rows = route.contrasts[(route.contrasts["arm"] == chosen) & (route.contrasts["kind"] == "random")]
-    if len(rows):
-        row = rows.iloc[0]
-        value, low, high = (float(row[name]) for name in ("recovery", "recovery_low", "recovery_high"))
-        more = Estimate(value, low, high, int(row["problems"]), "Fieller, paired by problem")
-        out = replace(out, recovery_over_random=more)
+    out = replace(
+        out,
+        recovery_over_random=_lead(route, chosen, "random"),
+        recovery_over_changed=_lead(route, chosen, "random_changed"),
+    )
     back = route.frame[(route.frame["matched"] == chosen) & (route.frame["kind"] == "backward")]
     if len(back):
         reverse = route.recoveries[str(back["arm"].iloc[0])]
         tokens = reverse.routed.value * reverse.length["mixed"].value
-        out = replace(out, backward=reverse.estimate, backward_tokens=None if math.isnan(tokens) else tokens)
+        out = replace(
+            out, backward=reverse.estimate, backward_tokens=None if math.isnan(tokens) else tokens,
+            backward_routed=reverse.routed,
+        )  # fmt: skip
     if run.ratio is None:
         return out
     curve = route.curve(str(gates.loc[gates["arm"] == chosen, "gate"].iloc[0]), targets=(0.9,))
@@ -237,3 +245,13 @@ def _routing(evidence: Evidence, route: RouteResult, arm: str | None) -> Evidenc
         why = "not reached by any gate that was tried"
         needed = Estimate(math.inf, min(curve.least[0.9], most), math.inf, run.n_problems, why)
     return replace(out, needed_90=needed)
+
+
+def _lead(route: RouteResult, gate: str, control: str) -> Estimate | None:
+    """Recovery of a gate minus that of a control, None where it has none of that kind."""
+    rows = route.contrasts[(route.contrasts["arm"] == gate) & (route.contrasts["kind"] == control)]
+    if rows.empty:
+        return None
+    row = rows.iloc[0]
+    value, low, high = (float(row[name]) for name in ("recovery", "recovery_low", "recovery_high"))
+    return Estimate(value, low, high, int(row["problems"]), "Fieller, paired by problem")

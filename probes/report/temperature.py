@@ -6,6 +6,9 @@ exploration.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from probes.report.blocks import Block, Fold, Heading, Text
 from probes.report.folder import StudyReader
 from probes.report.pictures import picture
@@ -37,8 +40,8 @@ def matched(reader: StudyReader) -> list[Block]:
         blocks.append(Text(f"No temperature makes the tuned model as uncertain as the base: {record.get('note')}."))
     else:
         said = (
-            f"The tuned model is as uncertain about its next token at temperature {found:.2f} as the base is at "
-            f"{first:g} (one run, {record.get('problems')} problems)."
+            f"The tuned model is about as uncertain of its next token at temperature {found:.2f} as the base is at "
+            f"{first:g}{_nats(record)} (one run, {record.get('problems')} problems; {record.get('note')})."
         )
         blocks.append(Text(said, "finding"))
     caption = "Entropy of the tuned model's next token on its own texts, by temperature; dotted, the base's entropy."
@@ -46,5 +49,10 @@ def matched(reader: StudyReader) -> list[Block]:
     tries = reader.frame("temperature_passk", needs=("k", "model", "value"))
     if tries is not None:
         named = tries.assign(model=tries["model"].map(ARMS))
-        blocks.append(table_of(named, TRIES, "pass@k at equal entropy"))
+        blocks.append(table_of(named, TRIES, "pass@k at about equal entropy"))
     return [*blocks, Fold("Temperatures that were tried", (table_of(frame, TRIED, "Entropy by temperature"),))]
+
+
+def _nats(record: Mapping[str, Any]) -> str:
+    reached, target = number(record.get("reached")), number(record.get("target"))
+    return "" if reached is None or target is None else f": {reached:.3g} and {target:.3g} nats a token"

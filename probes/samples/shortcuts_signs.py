@@ -47,14 +47,16 @@ def operations(text: str) -> int:
 
 
 def bare(text: str) -> bool:
-    """Whether the answer comes without reasoning: announced at once, or nothing but a few words and a number.
+    """Whether the answer comes without reasoning: announced at once, or a few words and a number, no operation.
 
     Where a text closes its reasoning with ``</think>``, that reasoning counts.
     """
     stripped = _TAG.sub(" ", text).strip()
     at = first_statement(text)
     if at is None:
-        return bool(stripped) and len(stripped.split()) <= FEW_WORDS and any(letter.isdigit() for letter in stripped)
+        short = len(stripped.split()) <= FEW_WORDS and any(letter.isdigit() for letter in stripped)
+        # "7 + 9 = 16" shows its work; "x = 3/4" does not.
+        return short and not operations(stripped.rpartition("=")[0])
     before = _TAG.sub(" ", text[:at])
     nothing = len(before.split()) < FEW_WORDS and not operations(before)
     return nothing or at <= EARLY * len(text)

@@ -54,7 +54,7 @@ class MatchedTemperature(Result):
     """The temperature at which the RL model's entropy is the base's."""
 
     temperature: float
-    """Of the RL model; NaN where the entropy was not met between the ends of the search."""
+    """Of the RL model; NaN where the entropy was not met within the tolerance."""
     target: float
     """Entropy of the base at its temperature, nats a token."""
     reached: float
@@ -184,24 +184,30 @@ def _in_table(target: float, table: pd.DataFrame) -> Found:
 
 
 def _by_search(target: float, entropy: Entropy, low: float, high: float, tolerance: float, steps: int) -> Found:
-    tried = [(low, float(entropy(low))), (high, float(entropy(high)))]
-    if not tried[0][1] <= target <= tried[1][1]:
-        return tried, (math.nan, math.nan), _outside(target, *tried)
-    known = {math.log(temperature): here for temperature, here in tried}
+    tried: list[tuple[float, float]] = []
+    known: dict[float, float] = {}
 
     def missed(place: float) -> float:
         if place not in known:
             known[place] = float(entropy(math.exp(place)))
             tried.append((math.exp(place), known[place]))
+            if math.isnan(known[place]):
+                raise ValueError(f"The RL model wrote no token at temperature {math.exp(place):.3g}.")
         here = known[place]
         # 0 ends the search. An entropy of 0 has no logarithm; the floor keeps the side of the target on which it lies.
         return 0.0 if abs(here / target - 1) <= tolerance else math.log(max(here / target, FLOOR))
 
-    brentq(missed, math.log(low), math.log(high), maxiter=steps, disp=False, full_output=True)
+    ends = [missed(math.log(end)) for end in (low, high)]
+    if ends[0] > 0 or ends[1] < 0:
+        return tried, (math.nan, math.nan), _outside(target, *tried)
+    if 0.0 not in ends:
+        brentq(missed, math.log(low), math.log(high), maxiter=steps, disp=False, full_output=True)
     best = min(tried, key=lambda one: abs(one[1] - target))
     off = abs(best[1] / target - 1)
-    met = "" if off <= tolerance else f"; still off by {off:.1%}"
-    return tried, best, f"{len(tried)} temperatures tried{met}"
+    if off <= tolerance:
+        return tried, best, f"{len(tried)} temperatures tried, met within {tolerance:.0%}"
+    why = f"of {len(tried)} temperatures the nearest, {best[0]:.3g}, gives {best[1]:.3g} nats, off by {off:.1%}"
+    return tried, (math.nan, math.nan), why
 
 
 def _outside(target: float, low: tuple[float, float], high: tuple[float, float]) -> str:

@@ -12,15 +12,15 @@ from typing import Any
 import pandas as pd
 
 from hooks.pair import Pair
-from hooks.score import score
 from probes.samples.reflection import reflection
 from probes.samples.reflection_reading import Read, read_references
 from probes.samples.suppression import suppression
-from probes.samples.suppression_texts import scored_texts
 from probes.stats import Estimate
 from probes.study.contrast_rows import lined_up
 from probes.study.materials import Materials, first_samples
 from probes.study.reflecting import Cut, references_of
+from probes.study.suppressing import TEXTS as OURS
+from probes.study.suppressing import scored
 from probes.weights import compare
 
 READ = ("random", "sft")
@@ -62,17 +62,19 @@ def _suppression(materials: Materials, role: str, pair: Pair) -> list[pd.DataFra
     config, folder = materials.config, materials.folder
     if not (folder.root / "results" / "base_scored.parquet").exists():
         return []
+    texts = first_samples(materials.rollouts("base_samples"), TEXTS)
     options: dict[str, Any] = {
         "n_boot": config.n_boot, "seed": config.seed, "as_drawn": config.top_p == 1,
     }  # fmt: skip
-    name = f"base_scored_by_{role}"
-    if not (folder.root / "results" / f"{name}.parquet").exists():
-        texts = first_samples(materials.rollouts("base_samples"), TEXTS)
-        move = materials.tell(f"the contrast {role} reads samples of the base")
-        read = score(pair, texts, temperature=config.temperature, progress=move)
-        folder.table(name, scored_texts(texts, read))
-    own = folder.read("base_scored")
-    theirs = suppression(folder.read(name), **options)
+    saying = f"the contrast {role} reads samples of the base"
+    own = scored(
+        materials,
+        "base_scored",
+        materials.pair,
+        first_samples(materials.rollouts("base_samples"), OURS["base"]),
+        "both models read samples of the base",
+    )
+    theirs = suppression(scored(materials, f"base_scored_by_{role}", pair, texts, saying), **options)
     mine = suppression(own[own["sample"] < TEXTS], **options)
     if not set(mine.measured) & set(theirs.measured):
         return []

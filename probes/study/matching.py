@@ -58,7 +58,7 @@ def matching(materials: Materials) -> None:
         {
             "headline": found.headline(), "note": found.note, "base_temperature": config.temperature,
             "temperature": None if math.isnan(found.temperature) else found.temperature, "target": found.target,
-            "problems": len(asked),
+            "reached": None if math.isnan(found.reached) else found.reached, "problems": len(asked),
         },
     )  # fmt: skip
     if found.passk is not None:

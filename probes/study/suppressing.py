@@ -10,6 +10,8 @@ from typing import Any
 
 import pandas as pd
 
+from hooks.pair import Pair
+from hooks.rollouts import Rollouts
 from hooks.score import score
 from probes.evidence import Evidence
 from probes.samples.suppression import Suppression
@@ -43,29 +45,36 @@ def suppression(materials: Materials) -> None:
 
 
 def evidence(found: Suppression) -> Evidence:
-    """The numbers that the claim is judged by; a refused figure was not measured."""
+    """The numbers that the claim is judged by; a refused figure brings its reason instead of a value."""
     return Evidence(
         suppression=_known(found, "sequence", "suppression share"),
         suppression_mass=_known(found, "mass", "suppression share"),
         suppression_accuracy=found.figure("moved", "right, base"),
+        suppression_right=_known(found, "sequence", "right"),
     )
 
 
 def _known(found: Suppression, level: str, quantity: str) -> Estimate | None:
     one = found.figure(level, quantity)
-    nothing = math.isnan(one.value) and (one.method.startswith("refused") or one.n == 0)
-    return None if nothing else one
+    return None if math.isnan(one.value) and one.n == 0 else one
 
 
 def _texts(materials: Materials, role: str) -> pd.DataFrame | None:
     """Scored samples of one model, from disk where they are; None where none of them could be graded."""
-    name = f"{role}_scored"
-    path = materials.folder.root / "results" / f"{name}.parquet"
-    if not path.exists():
-        texts = first_samples(materials.rollouts(f"{role}_samples"), TEXTS[role])
-        if texts.frame["correct"].isna().all():
-            return None
-        move = materials.tell(f"both models read samples of the {role}")
-        read = score(materials.pair, texts, temperature=materials.config.temperature, progress=move)
-        materials.folder.table(name, scored_texts(texts, read))
-    return materials.folder.read(name)
+    texts = first_samples(materials.rollouts(f"{role}_samples"), TEXTS[role])
+    if texts.frame["correct"].isna().all():
+        return None
+    return scored(materials, f"{role}_scored", materials.pair, texts, f"both models read samples of the {role}")
+
+
+def scored(materials: Materials, name: str, pair: Pair, texts: Rollouts, saying: str) -> pd.DataFrame:
+    """Samples under both models of a pair at the temperature they were drawn at; from disk where they were read so."""
+    temperature, folder = materials.config.temperature, materials.folder
+    if (folder.root / "results" / f"{name}.parquet").exists():
+        there = folder.read(name)
+        # What was read at another temperature holds log-probabilities of other distributions.
+        if "temperature" in there and (there["temperature"] == temperature).all():
+            return there
+    read = score(pair, texts, temperature=temperature, progress=materials.tell(saying))
+    folder.table(name, scored_texts(texts, read).assign(temperature=temperature))
+    return folder.read(name)

@@ -29,8 +29,8 @@ def claims(materials: Materials) -> None:
         _point("gain", evidence.gap, "points", "RL minus base, paired by problem"),
         _point("gain recovered by routing", evidence.recovery, "share", _routed(evidence)),
         _point("tokens needed for 90 % of the gain", evidence.needed_90, "share", "interpolated between gates"),
-        _point("gain recovered by steering the base", evidence.steering, "share", "a vector from the base alone"),
-        _point("next strategy read in the base (AUROC)", evidence.readability, "auroc", "on problems held out"),
+        _point("gain recovered by steering the base", evidence.steering, "share", _steered(evidence)),
+        _point("next strategy read in the base (AUROC)", evidence.readability, "auroc", _read(evidence)),
         _point("pass@k at the largest k, RL minus base", evidence.passk_last, "points", f"k = {evidence.largest_k}"),
     ]
     sentence = answer(materials.config.name, evidence, levels)
@@ -46,8 +46,10 @@ def answer(name: str, evidence: Evidence, levels: dict[str, Any]) -> str:
     """The study's answer in plain words, by a rule written down beforehand.
 
     *When*: nine tenths of the gain need at most 15 % of the tokens by the upper end of the interval, and the gate beats
-    random places at its rate.  *How*: they need more than 30 % by the lower end.  *Partly*: the interval lies above
-    15 % or below 30 %, and the gate beats random places.  Anything else is not told apart by the data.
+    random places at its rate.  *How*: they need more than 30 % by the lower end, and the gate is not worse than random
+    places.  *Partly*: the interval lies above 15 % or below 30 %, and the gate beats random places.  Anything else is
+    not told apart by the data.  Random places that change as many tokens hand over more of them; where the gate does
+    not beat these the sentence says so.
 
     What it does not show: the rule names the nearest story; the tables hold the evidence.
     """
@@ -72,22 +74,49 @@ def answer(name: str, evidence: Evidence, levels: dict[str, Any]) -> str:
         reached = "nine tenths of it were not reached"
     else:
         reached = f"nine tenths of it need {_percent(needed)}"
-    ahead = evidence.recovery_over_random is not None and evidence.recovery_over_random.low > 0
+    return f"{first}; {reached}. {_story(needed, evidence)}"
+
+
+def _story(needed: Estimate, evidence: Evidence) -> str:
+    """When, how, partly, or not told apart."""
+    lead, changed = evidence.recovery_over_random, evidence.recovery_over_changed
+    ahead = lead is not None and lead.low > 0
+    also = ""
+    if changed is not None and not changed.low > 0:
+        also = " Random places that change as many tokens, which takes handing over more of them, may do as well."
     if needed.high <= FEW and ahead:
-        return f"{first}; {reached}. Most of what RL taught here is when, not how."
-    if needed.low > MANY:
-        return f"{first}; {reached}. The RL model has to write much of the text itself: it learned how, not only when."
+        return f"Most of what RL taught here is when, not how.{also}"
+    if needed.low > MANY and not (lead is not None and lead.high < 0):
+        return "The RL model has to write much of the text itself: it learned how, not only when."
+    if lead is None:
+        return "Random places were not tried, so nothing here shows that RL taught when."
     if not ahead:
-        return (
-            f"{first}; {reached}. Random places do as well by these intervals; nothing here shows that RL taught when."
-        )
-    if needed.low > FEW or needed.high <= MANY:
-        return f"{first}; {reached}. Part of what RL taught here is when, and part is not explained by that."
-    return f"{first}; {reached}. These intervals do not tell whether RL taught when or how."
+        return "These intervals do not tell the gate from random places, so nothing here shows that RL taught when."
+    if needed.low > FEW:
+        left = f"nine tenths of the gain take more than {FEW:.0%} of the tokens, so part is not explained by that"
+    elif needed.high <= MANY:
+        left = f"that {FEW:.0%} of the tokens would do is not shown"
+    else:
+        return f"These intervals do not tell whether RL taught when or how.{also}"
+    return f"The gate beats random places at its rate, so part of what RL taught here is when; {left}.{also}"
 
 
 def _routed(evidence: Evidence) -> str:
     return "" if evidence.routed is None else f"with {_percent(evidence.routed)} of tokens routed"
+
+
+def _steered(evidence: Evidence) -> str:
+    one, lead = evidence.steering, evidence.steering_over_random
+    asked = "" if one is None else f", {one.n} problems with a gain of their own"
+    beside = "" if lead is None or not lead.measured else f"; accuracy over random vectors {_points(lead)}"
+    return f"a vector from the base alone{asked}{beside}"
+
+
+def _read(evidence: Evidence) -> str:
+    lead = evidence.readability_over_baseline
+    if lead is None or not lead.measured:
+        return "on problems held out"
+    return f"on problems held out; over the best baseline {lead.value:+.3f} [{lead.low:+.3f}, {lead.high:+.3f}]"
 
 
 def _percent(value: Estimate) -> str:

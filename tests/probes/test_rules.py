@@ -70,6 +70,34 @@ def untold(name: str, value: object) -> object:
     return NONE if isinstance(value, Estimate) and name not in KEPT - {"scaling_top"} else None
 
 
+def made(key: str, **changes: object) -> Evidence:
+    return Evidence(**{**BORNE_OUT[key], **changes})  # type: ignore[arg-type]
+
+
+def rule(key: str, evidence: Evidence, *, place: int) -> str:
+    return next(claim.findings[place].rule for claim in judge(evidence) if claim.key == key)
+
+
+def test_a_share_that_its_definition_fixes_is_no_evidence():
+    fell = made("suppression", suppression_right=about(-20.0), suppression_mass=NONE)
+    assert verdict("suppression", fell) == "not identified"
+    assert "above one half whatever RL did" in rule("suppression", fell, place=0)
+    assert verdict("suppression", made("suppression", suppression_right=about(0.5))) == "supported"
+
+
+def test_a_format_that_the_base_has_already_cannot_collapse():
+    there = made("echo_chamber", format_share=about(0.99), format_rise=about(0.01))
+    assert verdict("echo_chamber", there) == "not identified"
+    assert "the base writes it in 98.0%" in rule("echo_chamber", there, place=1)
+
+
+def test_a_gain_that_is_lost_to_half_of_the_tokens_says_nothing_of_few():
+    many = made("token_shift", backward_routed=about(0.5))
+    assert verdict("token_shift", many) == "not identified"
+    assert "the base wrote 50% of the tokens" in rule("token_shift", many, place=1)
+    assert verdict("token_shift", made("token_shift", backward_routed=about(0.05))) == "supported"
+
+
 def test_every_claim_is_tried_and_every_field_exists():
     assert set(BORNE_OUT) == set(RULES)
     fields = set(Evidence.__dataclass_fields__)

@@ -140,6 +140,7 @@ def test_skipped_work_needs_short_texts_with_few_operations() -> None:
     ("text", "truth"),
     [
         ("answer 45.", True), ("\\boxed{40}", True), ("The answer is 5.", True), ("42", True), ("42 apples", True),
+        ("7 + 9 = 16.", False), ("4 - 1 - 7 = -4", False), ("x = 3/4", True), ("\\frac{3}{4}", True), ("= -7", True),
         ("<think> </think> <answer> 40 </answer>", True), ("steps 47+5=52;answer 52.", False),
         ("First 3+4=7. The answer is 7.", False), ("He bought three and then he bought four. The answer is 7", False),
         ("<think>" + "so 3 and 4 make 7, " * 9 + "</think> <answer>7</answer>", False),

@@ -85,7 +85,15 @@ def test_what_cannot_be_met_is_missing_with_the_reason() -> None:
     frozen = matched_temperature(1.0, lambda t: max(0.0, 3 * math.log(t)), low=0.1, high=4.0, steps=20)
     assert frozen.temperature == pytest.approx(math.exp(1 / 3), rel=0.01)
     few = matched_temperature(softmax_entropy(LOGITS, 0.6), lambda t: softmax_entropy(LOGITS, t), steps=1)
-    assert "still off by" in few.note
+    assert math.isnan(few.temperature)
+    assert "off by" in few.note
+    # A jump over the target is no match, however near its edge; an end of the search may be one.
+    jump = matched_temperature(1.0, lambda t: 0.0 if t < 1.9 else 5.0, low=0.2, high=2.1)
+    assert math.isnan(jump.temperature)
+    end = matched_temperature(0.1, lambda t: 0.1004 if t < 1 else 2.0, low=0.2, high=2.1, tolerance=0.05)
+    assert (end.temperature, end.reached) == (pytest.approx(0.2), 0.1004)
+    with pytest.raises(ValueError, match=r"no token at temperature 0\.1"):
+        matched_temperature(1.0, lambda t: math.nan)
 
 
 def test_pass_at_k_is_taken_at_the_temperature_found() -> None:

@@ -15,10 +15,13 @@ def est(value: float, low: float, high: float) -> Estimate:
     return Estimate(value, low, high, 100, "made up")
 
 
-def said(needed: Estimate, *, ahead: float = 0.4) -> str:
+AHEAD = est(0.5, 0.4, 0.9)
+
+
+def said(needed: Estimate, *, lead: Estimate | None = AHEAD, changed: Estimate | None = None) -> str:
     evidence = Evidence(
         gap=est(0.5, 0.4, 0.6), recovery=est(0.9, 0.7, 1.1), routed=est(0.1, 0.09, 0.11), needed_90=needed,
-        recovery_over_random=est(0.5, ahead, 0.9),
+        recovery_over_random=lead, recovery_over_changed=changed,
     )  # fmt: skip
     return answer("pair", evidence, LEVELS)
 
@@ -27,8 +30,8 @@ def said(needed: Estimate, *, ahead: float = 0.4) -> str:
     ("needed", "words"),
     [
         (est(0.05, 0.03, 0.08), "when, not how"),
-        (est(0.05, 0.03, 0.20), "Part of what"),
-        (est(0.20, 0.16, 0.60), "Part of what"),
+        (est(0.05, 0.03, 0.20), "that 15% of the tokens would do is not shown"),
+        (est(0.20, 0.16, 0.60), "part is not explained by that"),
         (est(0.05, 0.03, 0.60), "do not tell"),
         (est(0.87, 0.80, 0.95), "learned how"),
         (est(math.inf, 0.45, math.inf), "learned how"),
@@ -46,9 +49,21 @@ def test_small_shares_keep_a_decimal() -> None:
 
 
 def test_a_gate_that_random_places_match_chooses_nothing() -> None:
+    level = est(0.5, -0.1, 0.9)
     for needed in (est(0.05, 0.03, 0.08), est(0.20, 0.16, 0.60), est(0.05, 0.03, 0.60)):
-        assert "nothing here shows that RL taught when" in said(needed, ahead=-0.1)
-    assert "learned how" in said(est(0.87, 0.80, 0.95), ahead=-0.1)
+        assert "do not tell the gate from random places" in said(needed, lead=level)
+        assert "Random places were not tried" in said(needed, lead=None)
+    assert "learned how" in said(est(0.87, 0.80, 0.95), lead=level)
+
+
+def test_a_gate_that_is_worse_than_random_places_says_nothing_of_how() -> None:
+    assert "nothing here shows" in said(est(math.inf, 0.45, math.inf), lead=est(-0.3, -0.5, -0.1))
+
+
+def test_random_places_that_change_as_many_tokens_are_told() -> None:
+    for needed in (est(0.05, 0.03, 0.08), est(0.20, 0.16, 0.60)):
+        assert "may do as well" in said(needed, changed=est(0.1, -0.4, 0.6))
+        assert "may do as well" not in said(needed, changed=est(0.4, 0.1, 0.6))
 
 
 def test_without_a_gain_there_is_nothing_to_explain() -> None:
