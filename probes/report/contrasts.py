@@ -35,7 +35,8 @@ MAIN = (
 )  # fmt: skip
 """Quantities that are not folded away; beside them the rise of the largest format, whose name is its own."""
 WORDS = {
-    "delta_se": "Base at the largest k minus tuned at k = 1", "ece": "Calibration error (ECE)", "brier": "Brier score",
+    "delta_se": "Base at the largest k of these samples minus tuned at k = 1",
+    "ece": "Calibration error (ECE)", "brier": "Brier score",
     "ece, adaptive": "Calibration error (bins of equal size)", "auroc": "Right ranked above wrong (AUROC)",
     "sequence: right": "Right texts: log-ratio tuned / base (nats)",
     "sequence: wrong": "Wrong texts: log-ratio tuned / base (nats)",
@@ -67,7 +68,11 @@ def contrasted(reader: StudyReader) -> list[Block]:
         return [heading, Absent("Contrasts", NEEDS)]
     record = reader.record("contrasts")
     samples, problems = record.get("samples"), record.get("problems")
-    said = f"Of each contrast {samples} samples on each of the pair's {problems} problems, and as many of the pair."
+    said = (
+        f"Of each contrast {samples} samples on each of the pair's {problems} problems, and as many of the pair; some "
+        "measures read fewer. A difference is taken over the problems that are defined for both, whose number stands "
+        "behind it, so it need not be that of the two cells."
+    )
     blocks: list[Block] = [heading, Text(said, "note")]
     caption = "What each training gained over the base at one try, on the same problems, with intervals over problems."
     blocks.append(
@@ -121,9 +126,10 @@ def _table(rows: pd.DataFrame, caption: str) -> Table:
             unit = "points" if name == "difference" and row["unit"] == "share" else str(row["unit"])
             words = quantity(row[name], row.get(f"{name}_low"), row.get(f"{name}_high"), unit=unit)
             cells.append(Cell(words.text, words.interval, "number" if words.measured else "none"))
+        cells.append(Cell(quantity(row.get("n"), unit="count").text))
         out.append(tuple(cells))
-    titles = ("Measure", "This pair", "Contrast", "This pair − contrast")
-    return Table(caption, titles, ("text", "number", "number", "number"), tuple(out))
+    titles = ("Measure", "This pair", "Contrast", "This pair − contrast", "Problems")
+    return Table(caption, titles, ("text", *["number"] * 4), tuple(out))
 
 
 def _words(name: str) -> str:

@@ -247,7 +247,7 @@ def _by_step(table: Counted, seen: Drawn, drawn: Drawn, estimate: Any) -> pd.Dat
     rows = []
     for at, step in enumerate(table.steps):
         largest = int(seen.shares[0, at].argmax())
-        entropy = estimate(seen.entropy[0, at], drawn.entropy[:, at])
+        entropy = estimate(seen.entropy[0, at], drawn.entropy[:, at], (0.0, math.log(len(table.formats))))
         dominant = estimate(seen.shares[0, at, largest], drawn.shares[:, at].max(axis=1), SHARE)
         accuracy = estimate(seen.accuracy[0, at], drawn.accuracy[:, at], SHARE)
         rows.append(

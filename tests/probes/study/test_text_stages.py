@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,14 +19,16 @@ from probes.report.reflection import reflected
 from probes.report.shortcuts import shortened
 from probes.report.temperature import matched
 from probes.samples import majority, scored_texts, suppression
+from probes.study import suppressing
 from probes.study.config import StudyConfig
 from probes.study.folder import StudyFolder
 from probes.study.formatting import formatting
 from probes.study.matching import matching
-from probes.study.materials import Materials
+from probes.study.materials import Materials, first_samples
 from probes.study.noted import noted
 from probes.study.reflecting import reflecting
 from probes.study.shortcutting import shortcutting
+from probes.study.suppressing import scored
 from probes.study.written import rollouts
 
 
@@ -130,3 +133,22 @@ def test_a_study_without_the_tables_shows_nothing(tmp_path: Path) -> None:
     reader = StudyReader(tmp_path)
     assert formatted(reader) == shortened(reader) == reflected(reader) == voted(reader) == []
     assert matched(reader) == []
+
+
+def test_samples_read_at_another_temperature_are_read_again(study: Materials, monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = first_samples(study.rollouts("base_samples"), 1)
+    first = scored(study, "tried", study.pair, texts, "both models read")
+    calls: list[float] = []
+
+    def again(*arguments: Any, temperature: float, **options: Any) -> Any:
+        calls.append(temperature)
+        return score(*arguments, temperature=temperature, **options)
+
+    monkeypatch.setattr(suppressing, "score", again)
+    assert scored(study, "tried", study.pair, texts, "both models read").equals(first)
+    assert calls == []
+    # A table of an earlier version does not say how it was read.
+    for stale in (first.drop(columns="temperature"), first.assign(temperature=0.5, logp_rl=0.0)):
+        study.folder.table("tried", stale)
+        assert scored(study, "tried", study.pair, texts, "both models read").equals(first)
+    assert calls == [study.config.temperature] * 2
