@@ -128,8 +128,18 @@ def _shares(reader: StudyReader) -> list[Block]:
             said = (
                 f"{words.text} of the tokens ({words.interval})" if words.measured else "no measured point reaches it"
             )
-            blocks.append(Text(f"Routed share needed for {name} of the gain: {said}."))
+            blocks.append(Text(f"Routed share needed for {name} of the gain: {said}{_guessed(reader, found)}."))
     return blocks
+
+
+def _guessed(reader: StudyReader, found: dict[str, Any]) -> str:
+    """Says so where a share lies below every gate that was run."""
+    frame = reader.frame("routing", needs=("kind", "routed"))
+    gates = frame[frame["kind"] == "gate"]["routed"] if frame is not None else []
+    value = number(found.get("value"))
+    if value is None or not len(gates) or value >= min(gates):
+        return ""
+    return f"; on a line from nothing, as no gate that was run handed over less than {min(gates):.1%}"
 
 
 def _tokens(reader: StudyReader) -> list[Block]:
