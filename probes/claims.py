@@ -135,7 +135,8 @@ def judge(evidence: Evidence) -> list[Claim]:
     claims = []
     for told in _told():
         findings = RULES[told.key](evidence) if told.key in RULES else []
-        missing = [finding.name for finding in findings if finding.verdict == "not measured"]
+        # A number that was refused brings its own reason, in its rule.
+        missing = [one.name for one in findings if one.verdict == "not measured" and one.estimate is None]
         needs = f"needs {told.needs}" if missing or not findings else ""
         if missing and len(missing) < len(findings):
             needs = f"not measured: {', '.join(missing)} ({needs})"

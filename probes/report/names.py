@@ -80,7 +80,7 @@ TRAINING: Mapping[str, str] = MappingProxyType(
         "p_of_a_bend": "p of a bend",
         "phrase_entropy_slope": "Slope of phrase entropy after it (nats a step)",
         "over_placebo": "… minus that of placebo phrases",
-        "planning_of_high_entropy": "Planning among the uncertain tokens",
+        "planning_of_high_entropy": "Planning among the uncertain tokens, last checkpoint",
         "same_signs_when_dropped": "Fits with a part of the phrases that agree in sign",
         "phrases": "Phrases are",
     }

@@ -38,8 +38,9 @@ class Paired:
     """Problems that some arm lacks or has no graded sample of."""
 
     def mean(self, values: Float[np.ndarray, "problem"], *, n_boot: int, level: float, seed: int) -> Estimate:
-        """A mean over problems with its bootstrap interval."""
-        return bootstrap_table(values[:, None], n_boot=n_boot, level=level, seed=seed)
+        """A mean over problems with its bootstrap interval; that of one of the accuracies knows its bounds."""
+        within = (0.0, 1.0) if any(values is one for one in self.accuracy.values()) else None
+        return bootstrap_table(values[:, None], within=within, n_boot=n_boot, level=level, seed=seed)
 
     def share(
         self,
@@ -55,7 +56,9 @@ class Paired:
             nan = float("nan")
             return Estimate(nan, nan, nan, len(part), "the texts carry no record of a gate", level)
         table = np.stack([part, whole], axis=1)
-        return bootstrap_table(table, lambda p, w: p / w, n_boot=n_boot, level=level, seed=seed)
+        # Problems without a token are no part of the share.
+        table = table[table[:, 1] > 0]
+        return bootstrap_table(table, lambda p, w: p / w, within=(0.0, 1.0), n_boot=n_boot, level=level, seed=seed)
 
 
 def pair_up(arms: Mapping[str, Rollouts]) -> Paired:

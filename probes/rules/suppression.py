@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from probes.evidence import Evidence
 from probes.stats import Estimate
-from probes.verdicts import Finding, above
+from probes.verdicts import Finding, Verdict, above
 
 MORE = 0.5
 """Above one half, the fall of wrong texts is larger than the rise of right ones."""
@@ -40,6 +40,9 @@ def _if_right_rose(finding: Finding, right: Estimate | None) -> Finding:
 
 
 def _with_reason(finding: Finding) -> Finding:
-    """Why there is no share, behind the rule."""
+    """Why there is no share, behind the rule; a refused one was not measured."""
     one: Estimate | None = finding.estimate
-    return finding if one is None or one.measured else replace(finding, rule=f"{finding.rule}; {one.method}")
+    if one is None or one.measured:
+        return finding
+    verdict: Verdict = "not measured" if one.method.startswith("refused") else finding.verdict
+    return replace(finding, verdict=verdict, rule=f"{finding.rule}; {one.method}")

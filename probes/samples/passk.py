@@ -212,12 +212,15 @@ def _unmatched(ours: pd.DataFrame, theirs: pd.DataFrame) -> pd.DataFrame:
 def _measured(problems: np.ndarray, curves: dict[str, np.ndarray], wanted: np.ndarray) -> dict[str, Measured]:
     """RL minus base at every k, and the base at the largest k minus RL at 1."""
 
-    def gap(first: np.ndarray, second: np.ndarray) -> Measured:
-        return Measured.of_means(problems, np.stack([first, second], axis=1), lambda a, b: b - a)
+    def gap(first: np.ndarray, second: np.ndarray, against: np.ndarray) -> Measured:
+        return Measured.of_means(
+            problems, np.stack([first, second], axis=1), lambda a, b: b - a, within=(-1.0, 1.0), against=against
+        )
 
     base, rl = curves["base"], curves["rl"]
-    out = {f"pass@{k}, rl - base": gap(base[:, k - 1], rl[:, k - 1]) for k in wanted}
-    return out | {"delta_se": gap(rl[:, 0], base[:, wanted.max() - 1])}
+    out = {f"pass@{k}, rl - base": gap(base[:, k - 1], rl[:, k - 1], base[:, k - 1]) for k in wanted}
+    most = base[:, wanted.max() - 1]
+    return out | {"delta_se": gap(rl[:, 0], most, most)}
 
 
 def _contrasts(
@@ -257,7 +260,10 @@ def _table(
             inside = percentile_interval(drawn[model][:, k - 1], n=n, level=level, within=within)
             row = {"k": int(k), "model": model, "value": value, "low": inside.low, "high": inside.high}
             width = half[place] if model == "rl - base" and n > 1 else np.nan
-            rows.append(row | {"band_low": value - width, "band_high": value + width})
+            # A band that holds for all k at once holds for this one too; where problems are alike it has no width.
+            band = (np.fmin(value - width, inside.low), np.fmax(value + width, inside.high))
+            band = band if model == "rl - base" else (np.nan, np.nan)
+            rows.append(row | {"band_low": band[0], "band_high": band[1]})
     return pd.DataFrame(rows)
 
 

@@ -40,20 +40,22 @@ def solvable(
         **options: ``n_boot``, ``level``, ``seed`` of the intervals.
 
     Returns:
-        a row a cell (``cell``, ``share``, ``low``, ``high``, ``problems``), and the index, NaN where neither model
-        solves anything.
+        a row a cell (``cell``, ``share``, ``low``, ``high``, ``problems``), and the index, which rests on the problems
+        that either may solve; NaN where there is none.
 
     It does not show what more tries would solve.
     """
     cells = dict(zip(CELLS, (base * rl, base * (1 - rl), rl * (1 - base), (1 - base) * (1 - rl)), strict=True))
     rows = []
     for cell, values in cells.items():
-        share = bootstrap_table(values[:, None], **options)
+        share = bootstrap_table(values[:, None], within=(0.0, 1.0), **options)
         rows.append(
             {"cell": cell, "share": share.value, "low": share.low, "high": share.high, "problems": float(values.sum())}
         )
     table = np.stack([cells[cell] for cell in CELLS[:3]], axis=1)
-    index = bootstrap_table(table, lambda both, one, other: both / (both + one + other), **options)
+    # Problems that neither solves are no part of the index: 60 of them would make an overlap of 4 look sure.
+    either = table[table.sum(axis=1) > 0]
+    index = bootstrap_table(either, lambda both, one, other: both / (both + one + other), within=(0.0, 1.0), **options)
     return pd.DataFrame(rows), index
 
 

@@ -8,8 +8,9 @@ over them, the RL model's mass on right texts is the self-normalised estimate
 
 where :math:`\mathrm{E}[w]` has expectation 1. It is trusted only where enough samples carry the weight (``n_eff``)
 *and* the mean weight is near 1: where RL writes what the base never drew, all weights are small, the effective size
-looks fine and the estimate is worthless. From the masses follow the log-ratios of the two classes,
-:math:`\log M_{RL}(right) / M_{base}(right)` and the same of wrong texts.
+looks fine and the estimate is worthless; and where it is far above 1 the weights are not those of these samples. From
+the masses follow the log-ratios of the two classes, :math:`\log M_{RL}(right) / M_{base}(right)` and the same of wrong
+texts.
 
 The new-mass check looks from the other side: the share of the RL model's own samples that the base finds less than
 ``negligible`` times as likely. On such texts the base's total mass is below ``negligible`` times the RL model's.
@@ -34,6 +35,8 @@ MIN_EFFECTIVE = 30.0
 """Effective samples, over all problems, below which importance weights are refused."""
 MIN_COVERED = 0.5
 """Mean weight below which they are refused: the base's samples miss more than half of what RL writes."""
+MAX_COVERED = 2.0
+"""Mean weight above which they are refused: no coverage brings it over 1, so the weights themselves are wrong."""
 NEGLIGIBLE = 1e-3
 """A text counts as new if the base finds it less than this times as likely as the RL model does."""
 
@@ -58,12 +61,24 @@ class Mass:
         """The mean weight: 1 where the base's samples cover what RL writes."""
         return float(self.table[:, 1].mean()) * math.exp(min(self.largest, 700.0))
 
-    def refusal(self, *, min_effective: int | float = MIN_EFFECTIVE, min_covered: float = MIN_COVERED) -> str:
+    def refusal(
+        self,
+        *,
+        min_effective: int | float = MIN_EFFECTIVE,
+        min_covered: float = MIN_COVERED,
+        max_covered: float = MAX_COVERED,
+    ) -> str:
         """Why the weights cannot be trusted, in words; empty where they can."""
         if self.covered < min_covered:
             return f"refused: the base's samples cover {self.covered:.2g} of what RL writes, less than {min_covered:g}"
         if self.effective < min_effective:
             return f"refused: {self.effective:.1f} effective samples of {self.n_texts}, fewer than {min_effective:g}"
+        # After the effective samples: a few heavy weights may push the mean up by chance.
+        if self.covered > max_covered:
+            return (
+                f"refused: the mean weight is {self.covered:.2g}, above {max_covered:g}, though it cannot expect more "
+                "than 1; the samples were probably scored at another temperature than they were drawn at"
+            )
         return ""
 
     def measured(self, statistic: Statistic) -> Measured:
@@ -117,5 +132,6 @@ def new_mass(texts: pd.DataFrame, *, negligible: float = NEGLIGIBLE) -> dict[str
     out = {}
     for name, kept in (("new mass", texts["correct"] >= 0), ("new mass, right", texts["correct"] == 1)):
         means = new[kept].groupby(texts.loc[kept, "problem"], sort=True).mean()
-        out[name] = Measured.of_means([str(one) for one in means.index], means.to_numpy(dtype=float)[:, None])
+        share = means.to_numpy(dtype=float)[:, None]
+        out[name] = Measured.of_means([str(one) for one in means.index], share, within=(0.0, 1.0))
     return out

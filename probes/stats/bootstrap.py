@@ -8,8 +8,19 @@ The interval is the *expanded percentile* interval (Hesterberg 2015, "What teach
 American Statistician 69): the percentiles are moved outwards to
 :math:`\Phi(-\sqrt{n/(n-1)}\,t_{n-1,\alpha/2})`, which repairs the plain percentile's narrowness at few problems.
 
+Where few problems differ from the rest, resampling draws the same few again and knows of no others: the percentiles
+are too narrow.  For a figure with known bounds (``within``) the distance of each end from the mean is then
+
+.. math:: \sqrt{(\text{percentile's})^2 + (\text{unseen problem's})^2},
+
+where the second is that of :func:`probes.stats.proportions.alike`, one problem that none of these showed.  For shares
+this comes close to Wilson's interval: over true shares of 0.015 to 0.17 a nominal 5 % misses are up to 4 % with 20
+problems, 4 % with 60 and 9 % with 200 (at worst; 1, 2 and 5 % in the mean), where percentiles alone miss up to 74, 42
+and 17 %.  Ordinary intervals are left as they are; shares and differences in equal steps count as such only from a
+dozen problems that differ, so that a share of 20 problems always gets wider, one of a half by 5 %.
+
 Assumes that problems are exchangeable.  It does not show what another *kind* of problem would give, nor another
-training run; and near 0 or 1, where few problems differ from the rest, the interval is too narrow.
+training run; and without bounds an interval is too narrow where few problems differ.
 """
 
 from __future__ import annotations
@@ -32,6 +43,11 @@ Statistic = Callable[..., Float[np.ndarray, "draw"]]
 """A function of the columns' means, each an array over draws, given in the columns' order."""
 SAME = 1e-12
 """Spread of draws up to which they count as alike; rounding leaves a trace."""
+COMMON = 0.12
+"""Share of draws of one value from which few problems differ: a draw holds none of k with a chance of about e to the
+-k, so this holds for any two problems that differ, and for a dozen that differ by one step."""
+OUTERMOST = 0.011
+"""The same of the least or the largest value, where problems differ to one side only: up to four, by whatever sizes."""
 
 
 def bootstrap_weights(
@@ -58,7 +74,8 @@ def percentile_interval(
     Draws that are NaN (a statistic that a draw leaves undefined) are left out; with fewer than two problems, or more
     than a tenth of the draws undefined, there is no interval: both ends are NaN.  Draws that are all alike say nothing
     of what was not drawn: given the bounds of the figure, ``within``, the ends are those of
-    :func:`probes.stats.proportions.alike`.
+    :func:`probes.stats.proportions.alike`; and where few problems differ they are moved outwards, as this file's head
+    says.
     """
     if not 0 < level < 1:
         raise ValueError(f"level must lie between 0 and 1, not {level}")
@@ -72,7 +89,31 @@ def percentile_interval(
         low, high = np.quantile(defined, [tail, 1 - tail], method="inverted_cdf")
     else:
         low, high = np.quantile(defined, [tail, 1 - tail])
+        if within is not None and _few_differ(defined):
+            low, high = _outwards(float(low), float(high), float(defined.mean()), n, within, level)
     return Interval(float(low), float(high), level)
+
+
+def _few_differ(draws: Float[np.ndarray, "draw"]) -> bool:
+    """Whether so many draws are alike that few problems can differ from the others."""
+    span = np.ptp(draws)
+    if span == 0:
+        return True
+    # Sums in another order differ by a rounding error.
+    times = np.unique(np.round((draws - draws.min()) / span, 9), return_counts=True)[1]
+    # Among few draws the outermost one alone would be a common one.
+    return bool(times.max() >= COMMON * len(draws) or max(times[0], times[-1]) >= max(3, OUTERMOST * len(draws)))
+
+
+def _outwards(
+    low: float, high: float, mean: float, n: int, within: tuple[float, float], level: float
+) -> tuple[float, float]:
+    """Ends moved by what one problem that none of these showed could do, but not beyond the bounds."""
+    below, above = alike(mean, n, within, level=level)
+    if math.isnan(below + above):
+        return low, high
+    below, above = mean - math.hypot(mean - low, mean - below), mean + math.hypot(high - mean, above - mean)
+    return min(low, max(within[0], below)), max(high, min(within[1], above))
 
 
 def bootstrap_problems(

@@ -42,6 +42,9 @@ class Measured:
     """The figure under weights of the problems; NaN where a draw leaves it undefined."""
     within: tuple[float, float] | None = None
     """Bounds of the figure, a share's 0 and 1; they give ends where all problems are alike."""
+    against: Mapping[str, float] | None = None
+    """By problem, what a mean difference is taken against, the base's own value; None where it is no such difference.
+    Two differences against the same values differ by one difference only, whose bounds are then known."""
 
     def __post_init__(self) -> None:
         if len(set(self.problems)) != len(self.problems):
@@ -55,6 +58,7 @@ class Measured:
         statistic: Statistic | None = None,
         *,
         within: tuple[float, float] | None = None,
+        against: Float[np.ndarray, "problem"] | None = None,
     ) -> Measured:
         """A function of means over problems, as :func:`probes.stats.bootstrap.bootstrap_table` takes it.
 
@@ -69,7 +73,9 @@ class Measured:
                 means = weights @ rows / weights.sum(axis=1, keepdims=True)
                 return np.asarray(apply(*means.T), dtype=float)
 
-        return cls(tuple(str(name) for name, keep in zip(problems, kept, strict=True) if keep), under, within)
+        names = tuple(str(name) for name, keep in zip(problems, kept, strict=True) if keep)
+        base = None if against is None else dict(zip(names, against[kept].tolist(), strict=True))
+        return cls(names, under, within, base)
 
     def on(self, problems: Sequence[str], weights: Float[np.ndarray, "draw problem"]) -> Float[np.ndarray, "draw"]:
         """The figure under weights of some of its problems, the others left out."""
@@ -85,15 +91,23 @@ class Measured:
         )
 
     def minus(
-        self, other: Measured, *, n_boot: int = 2000, level: float = 0.95, seed: int = 0, label: str = "bootstrap"
+        self,
+        other: Measured,
+        *,
+        within: tuple[float, float] | None = None,
+        n_boot: int = 2000,
+        level: float = 0.95,
+        seed: int = 0,
+        label: str = "bootstrap",
     ) -> Estimate:
         """This figure minus another one, both taken anew over the problems that they share, with a paired interval.
+
+        ``within`` are bounds of the difference, where it has narrower ones than those that the two bounds give.
 
         It does not show why they differ.
         """
         shared = sorted(set(self.problems) & set(other.problems))
-        within = None
-        if self.within is not None and other.within is not None:
+        if within is None and self.within is not None and other.within is not None:
             within = (self.within[0] - other.within[1], self.within[1] - other.within[0])
         return _resampled(
             lambda weights: self.on(shared, weights) - other.on(shared, weights),
@@ -112,6 +126,17 @@ def _resampled(
     draws = under(bootstrap_weights(n, n_boot=n_boot, seed=seed, label=label).astype(float))
     inside = percentile_interval(draws, n=n, level=level, within=within)
     return Estimate(value, inside.low, inside.high, n, f"bootstrap over problems, {n_boot} draws", level)
+
+
+def _one_base(ours: Measured, other: Measured) -> tuple[float, float] | None:
+    """Bounds of (RL - base) - (contrast - base), which is RL - contrast; None where the bases are not known to be one.
+
+    A contrast on another base, or measured without saying against what, may differ twice as far.
+    """
+    if ours.against is None or other.against is None or ours.within != other.within:
+        return None
+    shared = set(ours.problems) & set(other.problems)
+    return ours.within if all(ours.against[name] == other.against[name] for name in shared) else None
 
 
 def beside(
@@ -145,6 +170,7 @@ def beside(
         if not any(set(ours[quantity].problems) & set(figures[quantity].problems) for quantity in common):
             raise ValueError(f"The contrast {name!r} has no problem in common with this pair; use the same problems.")
         for quantity in common:
-            own, gap = figures[quantity].estimate(**options), ours[quantity].minus(figures[quantity], **options)
+            first, second = ours[quantity], figures[quantity]
+            own, gap = second.estimate(**options), first.minus(second, within=_one_base(first, second), **options)
             rows.append((name, quantity, own.value, own.low, own.high, gap.value, gap.low, gap.high, gap.n))
     return pd.DataFrame(rows, columns=list(COLUMNS))

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from scipy.sparse import csr_matrix
 
 from probes.stats import bootstrap_weights, percentile_interval
@@ -43,6 +43,9 @@ class Curves:
 
     values: dict[str, Float[np.ndarray, "draw checkpoint"]]
     problems: int
+    rests: dict[str, Int[np.ndarray, "checkpoint"]]
+    """Problems that each measure rests on at each checkpoint: those with a token, word or phrase of the kind that it
+    is a share or mean of.  Four problems that hold all uncertain tokens are four, whatever the others hold."""
 
     def frame(self, level: float) -> pd.DataFrame:
         """A row a checkpoint: each measure with ``_low`` and ``_high``."""
@@ -50,9 +53,12 @@ class Curves:
         for name, table in self.values.items():
             columns[name] = table[0]
             within = WITHIN.get(name)
-            ends = [percentile_interval(column, n=self.problems, level=level, within=within) for column in table[1:].T]
-            if len(table) == 1:
-                ends = [percentile_interval(np.full(1, math.nan), n=0)] * table.shape[1]
+            # Without draws there is no interval: a missing draw says so.
+            draws = table[1:] if len(table) > 1 else np.full_like(table, math.nan)
+            ends = [
+                percentile_interval(column, n=int(n), level=level, within=within)
+                for column, n in zip(draws.T, self.rests[name], strict=True)
+            ]
             columns[f"{name}_low"] = np.array([end.low for end in ends])
             columns[f"{name}_high"] = np.array([end.high for end in ends])
         return pd.DataFrame(columns)
@@ -68,26 +74,36 @@ def curves(series: Series, corpus: Corpus, matches: Matches, *, n_boot: int, see
     if n_boot and n > 1:
         weights = np.concatenate([weights, bootstrap_weights(n, n_boot=n_boot, seed=seed, label="series")])
     out = {name: weights @ table / n for name, table in (("accuracy", series.accuracy()), ("length", series.lengths()))}
-    out |= _of_tokens(corpus, planning(corpus, matches), weights, (n, steps))
-    out |= _of_phrases(matches.events, weights, steps)
-    out["words_in_phrases"] = _covered(corpus, matches, weights, (n, steps))
-    return Curves(out, n)
+    rests = dict.fromkeys(out, np.full(steps, n))
+    plan = planning(corpus, matches)
+    for values, held in (
+        _of_tokens(corpus, plan, weights, (n, steps)),
+        _of_phrases(matches.events, weights, steps),
+        _covered(corpus, matches, weights, (n, steps)),
+    ):
+        out |= values
+        rests |= held
+    return Curves(out, n, rests)
 
 
-def _covered(corpus: Corpus, matches: Matches, weights: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Share of the words that lie in phrases."""
+Measures = tuple[dict[str, np.ndarray], dict[str, np.ndarray]]
+"""Values of measures, draw by checkpoint, and how many problems they rest on at each checkpoint."""
+
+
+def _covered(corpus: Corpus, matches: Matches, weights: np.ndarray, shape: tuple[int, int]) -> Measures:
+    """Share of the words that lie in phrases; NaN where no text of a checkpoint has a word."""
     place = corpus.problem.astype(np.int64) * shape[1] + corpus.checkpoint
     owner = np.repeat(place, [len(text.words) for text in corpus.texts])
     size = shape[0] * shape[1]
-    inside, words = (
-        weights @ np.bincount(owner, weights=of, minlength=size).reshape(shape) for of in (matches.covered, None)
-    )
-    return np.asarray(inside / np.maximum(words, 1))
+    covered, every = (np.bincount(owner, weights=of, minlength=size).reshape(shape) for of in (matches.covered, None))
+    inside, words = weights @ covered, weights @ every
+    share = np.divide(inside, words, out=np.full(words.shape, math.nan), where=words > 0)
+    return {"words_in_phrases": share}, {"words_in_phrases": np.count_nonzero(every, axis=0)}
 
 
 def _of_tokens(
     corpus: Corpus, plan: Bool[np.ndarray, "token"], weights: np.ndarray, shape: tuple[int, int]
-) -> dict[str, np.ndarray]:
+) -> Measures:
     """Perplexity against the first checkpoint, entropy, and the planning share of all and of high-entropy tokens."""
     tokens = corpus.tokens
     place = tokens["problem"].to_numpy(dtype=np.int64) * shape[1] + tokens["checkpoint"].to_numpy(dtype=np.int64)
@@ -99,27 +115,37 @@ def _of_tokens(
         if own.any():
             high[own] = values[own] >= np.quantile(values[own], 1 - HIGH)
 
-    def total(of: np.ndarray) -> np.ndarray:
-        return np.asarray(weights @ np.bincount(place, weights=of, minlength=shape[0] * shape[1]).reshape(shape))
+    def by_problem(of: np.ndarray) -> np.ndarray:
+        return np.asarray(np.bincount(place, weights=of, minlength=shape[0] * shape[1]).reshape(shape))
 
-    out = {}
+    def total(of: np.ndarray) -> np.ndarray:
+        return np.asarray(weights @ by_problem(of))
+
+    out: dict[str, np.ndarray] = {}
+    rests: dict[str, np.ndarray] = {}
     with np.errstate(divide="ignore", invalid="ignore"):
         for name, group in (("planning", plan), ("execution", ~plan)):
             count = total(group)
             surprise = total(loss * group) / count
             out[f"relative_ppl_{name}"] = np.exp(surprise - surprise[:, :1])
             out[f"entropy_{name}"] = total(values * group) / count
-        out["planning_share"] = total(plan) / total(np.ones(len(plan)))
-        out["planning_of_high_entropy"] = total(plan & high) / total(high)
-    return out
+            held = np.count_nonzero(by_problem(group), axis=0)
+            rests |= {f"relative_ppl_{name}": np.minimum(held, held[0]), f"entropy_{name}": held}
+        for name, group in (("planning_share", np.ones(len(plan), dtype=bool)), ("planning_of_high_entropy", high)):
+            out[name] = total(plan & group) / total(group)
+            rests[name] = np.count_nonzero(by_problem(group), axis=0)
+    return out, rests
 
 
-def _of_phrases(events: pd.DataFrame, weights: np.ndarray, steps: int) -> dict[str, np.ndarray]:
+def _of_phrases(events: pd.DataFrame, weights: np.ndarray, steps: int) -> Measures:
     """Entropy of the phrases' clusters, and of what follows given the cluster."""
     out = {name: np.full((len(weights), steps), math.nan) for name in PHRASES}
+    rests = {name: np.zeros(steps, dtype=np.int64) for name in PHRASES}
     for index in sorted(set(events["checkpoint"])):
         every = events[events["checkpoint"] == index]
         followed = every[every["follows"] != ""]
+        for name, part in zip(PHRASES, (every, followed), strict=True):
+            rests[name][index] = part["problem"].nunique()
         out["semantic_entropy"][:, index] = entropy(_counts(every, ["cluster"], weights))
         if len(followed):
             both = entropy(_counts(followed, ["cluster", "follows"], weights))
@@ -128,7 +154,7 @@ def _of_phrases(events: pd.DataFrame, weights: np.ndarray, steps: int) -> dict[s
         if len(table) > 1:
             known = ~np.isnan(table[0])
             table[1:, known] += table[0, known] - np.nanmedian(table[1:, known], axis=0)
-    return out
+    return out, rests
 
 
 def _counts(events: pd.DataFrame, keys: list[str], weights: np.ndarray) -> np.ndarray:

@@ -32,6 +32,8 @@ from probes.training.domains import Cells, DomainRun, Scores, cells
 
 FEWEST_ORDERS = 5
 """Orders below which no correlation of predicted with actual ends is given."""
+SHARE, GAP = (0.0, 1.0), (-1.0, 1.0)
+"""Bounds of an accuracy and of the difference of two."""
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -114,29 +116,21 @@ def domain_order(
     greedy, steady = _greedy(domains, table)
     run_rows, final_rows, predicted, actual = [], [], [], []
     for index, run in enumerate(runs):
-        ends = {j: table[("run", index, len(domains)), j] for j in domains}
         foreseen = {
             j: table[("single", j), j] + sum(transfer[i, j] for i in run.order[run.order.index(j) + 1 :])
             for j in domains
         }
+        row, rows = _run_rows(table, index, run, domains, foreseen, level)
+        run_rows.append(row | {"greedy": run.order == greedy})
+        final_rows += rows
         predicted.append(np.mean([foreseen[j] for j in domains], axis=0))
-        actual.append(np.mean([ends[j] for j in domains], axis=0))
-        back, lost = _within(table, index, run, domains)
-        run_rows.append(
-            {"order": " → ".join(run.order), **table.row("final", actual[-1], level),
-             **table.row("predicted", predicted[-1], level), **table.row("backward", back, level),
-             **table.row("forgetting", np.mean(list(lost.values()), axis=0), level), "greedy": run.order == greedy}
-        )  # fmt: skip
-        final_rows += [
-            {"order": " → ".join(run.order), "domain": j, **table.row("actual", ends[j], level),
-             **table.row("predicted", foreseen[j], level), **table.row("forgetting", lost[j], level)}
-            for j in domains
-        ]  # fmt: skip
+        actual.append(np.mean([table[("run", index, len(domains)), j] for j in domains], axis=0))
     own = [value for run, value in zip(runs, actual, strict=True) if run.order == greedy]
     other = [value for run, value in zip(runs, actual, strict=True) if run.order != greedy]
     together = None if joint is None else np.mean([table[("joint",), j] for j in domains], axis=0)
     pair_rows = [
-        {"trained": i, "tested": j, **table.row("transfer", value, level)} for (i, j), value in transfer.items()
+        {"trained": i, "tested": j, **table.row("transfer", value, level, within=GAP, domain=j)}
+        for (i, j), value in transfer.items()
     ]
     return DomainOrder(
         frame=pd.DataFrame(pair_rows),
@@ -146,9 +140,10 @@ def domain_order(
         greedy=greedy,
         greedy_steady=steady,
         correlation=_correlation(predicted, actual, level),
-        over_joint=None if together is None or not own else table.estimate(np.mean(own, axis=0) - together, level),
+        over_joint=None if together is None or not own else table.estimate(
+            np.mean(own, axis=0) - together, level, within=GAP),
         over_others=None if not own or not other else table.estimate(
-            np.mean(own, axis=0) - np.mean(other, axis=0), level),
+            np.mean(own, axis=0) - np.mean(other, axis=0), level, within=GAP),
         manifest=manifest(
             measure="training.domain_order", domains=list(domains), n_boot=n_boot, level=level, seed=seed
         ),
@@ -174,6 +169,32 @@ def _greedy(domains: tuple[str, ...], table: Cells) -> tuple[tuple[str, ...], fl
     own = greedy_order(after[:, :, 0])
     drawn = [greedy_order(after[:, :, draw]) == own for draw in range(1, after.shape[2])] if table.resampled else []
     return tuple(domains[index] for index in own), float(np.mean(drawn)) if drawn else math.nan
+
+
+def _run_rows(
+    table: Cells, index: int, run: DomainRun, domains: tuple[str, ...], foreseen: Mapping[str, np.ndarray], level: float
+) -> tuple[dict[str, object], list[dict[str, object]]]:
+    """What one run came to: its row, and a row a domain."""
+    ends = {j: table[("run", index, len(domains)), j] for j in domains}
+    back, lost = _within(table, index, run, domains)
+    # A prediction adds a transfer for each later domain, and may leave 0 to 1 by as much.
+    later = {j: float(len(domains) - 1 - run.order.index(j)) for j in domains}
+    most = sum(later.values()) / len(domains)
+    final, predicted, forgotten = (np.mean([of[j] for j in domains], axis=0) for of in (ends, foreseen, lost))
+    order = " → ".join(run.order)
+    row: dict[str, object] = {
+        "order": order, **table.row("final", final, level, within=SHARE),
+        **table.row("predicted", predicted, level, within=(-most, 1 + most)),
+        **table.row("backward", back, level, within=GAP), **table.row("forgetting", forgotten, level, within=GAP),
+    }  # fmt: skip
+    return row, [
+        {
+            "order": order, "domain": j, **table.row("actual", ends[j], level, within=SHARE, domain=j),
+            **table.row("predicted", foreseen[j], level, within=(-later[j], 1 + later[j]), domain=j),
+            **table.row("forgetting", lost[j], level, within=GAP, domain=j),
+        }
+        for j in domains
+    ]  # fmt: skip
 
 
 def _within(
@@ -205,6 +226,8 @@ def _correlation(predicted: Sequence[np.ndarray], actual: Sequence[np.ndarray], 
         (centred[0] * centred[1]).sum(axis=0), spread, out=np.full(len(spread), np.nan), where=spread > 0
     )
     value = float(values[0])
+    if math.isnan(value):
+        return Estimate(value, math.nan, math.nan, n, "no correlation: all orders end, or are foreseen, alike", level)
     half = float(ndtri((1 + level) / 2)) * math.sqrt((1 + value * value / 2) / (n - 3))
     middle = math.atanh(min(max(value, -0.999999), 0.999999))
     ends = [math.tanh(middle - half), math.tanh(middle + half)]

@@ -41,24 +41,57 @@ class Cells:
     """Accuracy of every state on every domain, value and draws."""
 
     values: dict[tuple[State, str], Float[np.ndarray, "draw"]]
-    problems: int
-    """Problems of all domains; 0 where only numbers were given."""
-    resampled: bool
-    """Whether there are draws."""
+    counts: Mapping[str, int]
+    """Problems of each domain; 0 where only numbers were given."""
+
+    @property
+    def problems(self) -> int:
+        """Problems of all domains."""
+        return sum(self.counts.values())
+
+    @property
+    def resampled(self) -> bool:
+        """Whether there are draws."""
+        return any(count > 1 for count in self.counts.values())
 
     def __getitem__(self, key: tuple[State, str]) -> Float[np.ndarray, "draw"]:
         return self.values[key]
 
-    def estimate(self, values: Float[np.ndarray, "draw"], level: float) -> Estimate:
-        """A function of cells with its interval; one run where there is nothing to resample."""
-        if not self.resampled:
-            return Estimate(float(values[0]), math.nan, math.nan, self.problems, "one run: no samples given", level)
-        ends = percentile_interval(values[1:], n=self.problems, level=level)
-        return Estimate(float(values[0]), ends.low, ends.high, self.problems, "bootstrap over problems", level)
+    def estimate(
+        self,
+        values: Float[np.ndarray, "draw"],
+        level: float,
+        *,
+        within: tuple[float, float],
+        domain: str | None = None,
+    ) -> Estimate:
+        """A function of cells with its interval; one run where there is nothing to resample.
 
-    def row(self, name: str, values: Float[np.ndarray, "draw"], level: float) -> dict[str, float]:
+        ``within`` are its bounds; ``domain`` is the one whose problems it rests on, None for a mean over all.
+        """
+        n = self.problems if domain is None else self.counts[domain]
+        if not self.resampled or n == 0:
+            return Estimate(float(values[0]), math.nan, math.nan, n, "one run: no samples given", level)
+        rests = self._rests() if domain is None else n
+        ends = percentile_interval(values[1:], n=rests, level=level, within=within)
+        return Estimate(float(values[0]), ends.low, ends.high, n, "bootstrap over problems", level)
+
+    def _rests(self) -> int:
+        """Problems that a mean over domains rests on: all of them if domains are equally large, fewer if not."""
+        held = [count for count in self.counts.values() if count]
+        return math.floor(len(held) ** 2 / sum(1 / count for count in held) + 1e-9)
+
+    def row(
+        self,
+        name: str,
+        values: Float[np.ndarray, "draw"],
+        level: float,
+        *,
+        within: tuple[float, float],
+        domain: str | None = None,
+    ) -> dict[str, float]:
         """The same as three columns."""
-        found = self.estimate(values, level)
+        found = self.estimate(values, level, within=within, domain=domain)
         return {name: found.value, f"{name}_low": found.low, f"{name}_high": found.high}
 
 
@@ -97,17 +130,16 @@ def cells(
     if joint is not None:
         states[("joint",)] = joint
     values: dict[tuple[State, str], np.ndarray] = {}
-    problems, resampled = 0, False
+    counts = {}
     for domain in domains:
         lacking = [state for state, scores in states.items() if domain not in scores]
         if lacking:
             raise ValueError(
                 f"there is no accuracy on {domain!r} for {' '.join(map(str, lacking[0]))}; give all of them"
             )
-        found, count = _draw({state: scores[domain] for state, scores in states.items()}, domain, n_boot, seed)
-        problems, resampled = problems + count, resampled or count > 1
+        found, counts[domain] = _draw({state: scores[domain] for state, scores in states.items()}, domain, n_boot, seed)
         values |= {(state, domain): column for state, column in found.items()}
-    return Cells(values, problems, resampled)
+    return Cells(values, counts)
 
 
 def _draw(scores: Mapping[State, Scores], domain: str, n_boot: int, seed: int) -> tuple[dict[State, np.ndarray], int]:

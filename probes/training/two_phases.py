@@ -48,8 +48,8 @@ class TwoPhases(Result):
     ``semantic_entropy``, ``conditional_entropy``, ``planning_share``, ``planning_of_high_entropy``,
     ``words_in_phrases``."""
     arms: pd.DataFrame
-    """A row a set of phrases (all, five with 30 % dropped, placebo): ``phrases``, ``coverage``, ``bend`` with ends,
-    ``before`` and ``after`` (slopes), ``p``, ``semantic_slope`` with ends."""
+    """A row a set of phrases (all, five with 30 % dropped, placebo): ``phrases``, ``coverage`` (mean over checkpoints
+    that have words), ``bend`` with ends, ``before`` and ``after`` (slopes), ``p``, ``semantic_slope`` with ends."""
     grams: pd.DataFrame
     """The phrases with their clusters and document frequencies."""
     breakpoint: Estimate
@@ -61,7 +61,7 @@ class TwoPhases(Result):
     over_placebo: Estimate
     """That slope minus the placebo phrases' from the same bend on, paired by problem; NaN where no bend is claimed."""
     planning_of_high: Estimate
-    """Share of planning among high-entropy tokens at the last checkpoint."""
+    """Share of planning among high-entropy tokens at the last checkpoint; ``n`` counts the problems that have any."""
     note: str
     """Whether there is a bend, in words."""
     robust: float
@@ -167,7 +167,8 @@ def two_phases(
         over_placebo=lead,
         planning_of_high=Estimate(
             float(last["planning_of_high_entropy"]), float(last["planning_of_high_entropy_low"]),
-            float(last["planning_of_high_entropy_high"]), whole.problems, "bootstrap over problems", level,
+            float(last["planning_of_high_entropy_high"]), int(whole.rests["planning_of_high_entropy"][-1]),
+            "bootstrap over problems, at the last checkpoint", level,
         ),
         note=note,
         robust=float(np.mean(signs)) if claimed and signs else math.nan,
@@ -220,8 +221,11 @@ def _signs(bend: Bend, slope: Estimate) -> tuple[float, float]:
 
 
 def _row(arm: str, grams: Grams, own: Curves, bend: Bend, slope: Estimate) -> dict[str, object]:
+    covered = own.values["words_in_phrases"][0]
+    # A checkpoint of empty texts has no coverage, and takes none from the others.
+    covered = covered[~np.isnan(covered)]
     return {
-        "arm": arm, "phrases": len(grams.frame), "coverage": float(own.values["words_in_phrases"][0].mean()),
+        "arm": arm, "phrases": len(grams.frame), "coverage": float(covered.mean()) if len(covered) else math.nan,
         "bend": bend.at.value, "bend_low": bend.at.low, "bend_high": bend.at.high, "before": bend.before.value,
         "before_low": bend.before.low, "before_high": bend.before.high, "after": bend.after.value,
         "after_low": bend.after.low, "after_high": bend.after.high, "p": bend.p, "semantic_slope": slope.value,

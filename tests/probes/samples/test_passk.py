@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from hooks.rollouts import Rollouts
 from probes.samples import counts, crossings, pass_at_k, pass_at_ks, passk
+from probes.stats import wilson
 
 
 def over_subsets(n: int, c: int, k: int) -> float:
@@ -232,3 +233,40 @@ def test_a_contrast_stands_beside_and_the_difference_is_paired():
     assert "pass@8, rl - base" in set(fewer["quantity"])
     with pytest.raises(ValueError, match=r"SFT.*no problem in common"):
         passk(base, rl, contrast={"SFT": sft.assign(id="x" + sft["id"])})
+
+
+def test_models_that_solve_everything_have_one_interval_for_one_number_and_no_zero_widths():
+    sure = pd.DataFrame({"id": [f"p{at}" for at in range(60)], "c": 8, "n": 8})
+    result = passk(sure, sure, contrast={"SFT": passk(sure, sure)})
+    none = wilson(0, 60).high
+    own, shown = result.measured["pass@8, rl - base"].estimate(), result.at(8)
+    assert (own.value, own.low, own.high) == pytest.approx((shown.value, shown.low, shown.high))
+    assert (own.low, own.high) == pytest.approx((-none, none))
+    assert (result.delta_se.low, result.delta_se.high) == pytest.approx((-none, none))
+    # RL minus the other tuned model: the base is the same.
+    assert result.contrasts["difference_high"].to_numpy() == pytest.approx(np.full(len(result.contrasts), none))
+    rows = result.frame[result.frame["model"] == "rl - base"]
+    assert (rows["band_low"] <= rows["low"]).all()
+    assert (rows["band_high"] >= rows["high"]).all()
+    assert result.frame[result.frame["model"] == "rl"]["band_low"].isna().all()
+    cells = result.solvable.set_index("cell")
+    assert (cells.loc["RL only", "low"], cells.loc["RL only", "high"]) == pytest.approx((0, none))
+    assert (cells.loc["both", "low"], cells.loc["both", "high"]) == pytest.approx((1 - none, 1))
+    assert (result.jaccard.low, result.jaccard.high) == pytest.approx((1 - none, 1))
+
+
+def test_the_band_is_never_narrower_than_the_interval_of_one_k():
+    for seed in range(6):
+        p = np.random.default_rng(seed).choice([0.0, 1.0, 0.5], p=[0.5, 0.45, 0.05], size=40)
+        rows = passk(drawn(p, 8, seed), drawn(p, 8, 100 + seed), n_boot=300).frame
+        rows = rows[rows["model"] == "rl - base"]
+        assert (rows["band_low"] <= rows["low"]).all()
+        assert (rows["band_high"] >= rows["high"]).all()
+
+
+def test_an_overlap_rests_on_the_problems_that_either_solves():
+    few = pd.DataFrame({"id": [f"p{at}" for at in range(60)], "c": [4] * 4 + [0] * 56, "n": 4})
+    result = passk(few, few)
+    assert result.jaccard.value == 1
+    assert result.jaccard.n == 4
+    assert result.jaccard.low == pytest.approx(wilson(4, 4).low)

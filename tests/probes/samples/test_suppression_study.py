@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from probes.claims import judge
 from probes.evidence import Evidence
 from probes.report.blocks import Figure, Heading, Table
 from probes.report.folder import StudyReader
@@ -44,10 +45,15 @@ def result(**changes: float) -> Suppression:
 
 
 def test_a_refused_figure_was_not_measured_and_an_undefined_one_is_not_identified() -> None:
-    assert evidence(result()).suppression_mass is not None
+    whole = evidence(result())
+    assert whole.suppression_mass is not None
+    assert whole.suppression_mass.measured
     refused = evidence(result(min_effective=1e9))
-    assert refused.suppression_mass is None
-    assert refused.suppression is not None
+    by_text, by_mass = rule(refused)
+    assert (by_text.verdict, by_mass.verdict) == ("contradicted", "not measured")
+    # The reason is the refusal, not that somebody forgot to score.
+    assert "refused" in by_mass.rule
+    assert next(claim.needs for claim in judge(refused) if claim.key == "suppression") == ""
     null = evidence(suppression(Policies(right=4, problems=30).sample(8)))
     assert null.suppression is not None
     assert math.isnan(null.suppression.value)
@@ -59,7 +65,9 @@ def test_samples_of_another_distribution_give_no_mass() -> None:
     world = Policies(right=4, tilt=0.8, problems=20)
     found = suppression(world.sample(16), as_drawn=False)
     assert "not drawn from" in found.figure("moved", "to right").method
-    assert evidence(found).suppression_mass is None
+    refused = evidence(found).suppression_mass
+    assert refused is not None
+    assert not refused.measured
 
 
 def test_the_part_of_the_page(tmp_path: Path) -> None:

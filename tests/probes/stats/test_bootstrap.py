@@ -8,6 +8,7 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import binom
 
 from probes.stats import (
     Estimate,
@@ -150,8 +151,53 @@ def test_draws_that_are_all_alike_have_the_ends_of_what_was_not_drawn() -> None:
     entropy = percentile_interval(never, n=60, within=(0.0, math.inf))
     assert math.isnan(entropy.low)
     assert math.isnan(entropy.high)
+    ordinary = bootstrap_weights(60, n_boot=400) @ np.random.default_rng(0).random(60) / 60
+    assert percentile_interval(ordinary, n=60, within=(0.0, 1.0)) == percentile_interval(ordinary, n=60)
     one_apart = np.r_[never[1:], 1 / 60]
-    assert percentile_interval(one_apart, n=60, within=(0.0, 1.0)) == percentile_interval(one_apart, n=60)
+    assert percentile_interval(one_apart, n=60, within=(0.0, math.inf)) == percentile_interval(one_apart, n=60)
+
+
+def ends_of(values: np.ndarray, within: tuple[float, float] | None) -> Estimate:
+    return bootstrap_table(values[:, None], within=within)
+
+
+@pytest.mark.parametrize("n", [20, 60, 200])
+@pytest.mark.parametrize("kind", ["alike", "unlike", "both ways"])
+def test_one_problem_more_that_differs_never_narrows_an_interval(n: int, kind: str) -> None:
+    signs = {"alike": np.ones(6), "unlike": np.ones(6), "both ways": np.array([1.0, -1.0] * 3)}[kind]
+    sizes = np.array([1.0, 0.93, 0.87, 0.99, 0.91, 0.95]) if kind == "unlike" else np.ones(6)
+    bounds = (-1.0, 1.0)
+    found = [ends_of(np.r_[(signs * sizes)[:k], np.zeros(n - k)], bounds) for k in range(6)]
+    widths = [one.interval.width for one in found]
+    assert widths[:3] == sorted(widths[:3])
+    assert min(widths) == widths[0]
+    if kind == "alike":
+        assert [one.high for one in found] == sorted(one.high for one in found)
+    plain = ends_of(np.r_[(signs * sizes)[:1], np.zeros(n - 1)], None)
+    assert found[1].low < plain.low
+    assert plain.high < found[1].high
+
+
+def test_few_differing_problems_have_about_wilsons_ends_and_bounds_are_kept() -> None:
+    for k in (1, 2, 4, 8):
+        share = ends_of(np.r_[np.ones(k), np.zeros(60 - k)], (0.0, 1.0))
+        assert share.high == pytest.approx(wilson(k, 60).high, abs=0.008)
+        assert 0 <= share.low <= wilson(k, 60).low + 0.008
+    assert ends_of(np.r_[0.0, np.ones(59)], (0.0, 1.0)).high == 1.0
+    # Five problems to none are no sure difference by the test of signs, and six are.
+    gains = [ends_of(np.r_[np.ones(k), np.zeros(60 - k)], (-1.0, 1.0)).excludes_zero for k in (4, 5, 6)]
+    assert gains == [False, False, True]
+
+
+@pytest.mark.parametrize(("n", "most"), [(20, 0.05), (60, 0.05), (200, 0.095)])
+def test_shares_near_an_end_miss_about_as_often_as_they_say(n: int, most: float) -> None:
+    """Exact in the number of problems that differ, for true shares of 0.015 to 0.17."""
+    counts = np.arange(n // 3 + 15 if n > 20 else n + 1)
+    ends = [ends_of((np.arange(n) < k).astype(float), (0.0, 1.0)).interval for k in counts]
+    truths = np.linspace(0.015, 0.17, 63).tolist()
+    missed = [sum(binom.pmf(k, n, p) for k, one in zip(counts.tolist(), ends) if p not in one) for p in truths]
+    assert max(missed) <= most
+    assert np.mean(missed) <= 0.055
 
 
 def test_a_share_of_none_covers_rare_problems() -> None:
@@ -163,6 +209,17 @@ def test_a_share_of_none_covers_rare_problems() -> None:
             missed[name] += 0.03 not in bootstrap_table(seen, within=within, n_boot=400).interval
     assert missed["bounded"] < 0.08 * 400
     assert missed["plain"] > 0.12 * 400
+
+
+def test_a_share_just_within_reach_of_none_is_covered_where_one_problem_differs() -> None:
+    """At 5.5 % of 60 problems one differs one time in eight: its interval must reach as far as that of none does."""
+    draw, missed = np.random.default_rng(1), {"bounded": 0, "plain": 0}
+    for _ in range(400):
+        seen = (draw.random(60) < 0.055).astype(float)[:, None]
+        for name, within in (("bounded", (0.0, 1.0)), ("plain", None)):
+            missed[name] += 0.055 not in bootstrap_table(seen, within=within, n_boot=400).interval
+    assert missed["bounded"] < 0.04 * 400
+    assert missed["plain"] > 0.1 * 400
 
 
 def test_nothing_and_one_problem_have_no_interval() -> None:

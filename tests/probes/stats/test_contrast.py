@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 
+from probes.stats import wilson
 from probes.stats.contrast import COLUMNS, Measured, beside
 
 
@@ -58,3 +59,22 @@ def test_refusals() -> None:
     with pytest.raises(ValueError, match="each of its problems once"):
         Measured(("a", "a"), one.under)
     assert beside({"x": one}, {}).empty
+
+
+def test_two_differences_against_one_base_lie_as_near_as_two_models() -> None:
+    names, base, tuned = [f"p{at}" for at in range(60)], np.full(60, 0.5), np.full(60, 0.7)
+
+    def gap(base: np.ndarray, rl: np.ndarray, told: bool = True) -> Measured:
+        table = np.stack([base, rl], axis=1)
+        return Measured.of_means(names, table, lambda a, b: b - a, within=(-1.0, 1.0), against=base if told else None)
+
+    none = wilson(0, 60).high
+    ours = gap(base, tuned)
+    row = beside({"x": ours}, {"SFT": {"x": gap(base, tuned)}}).iloc[0]
+    assert (row["difference_low"], row["difference_high"]) == pytest.approx((-none, none))
+    # Another base, or one that nobody told, may have moved the other way.
+    for other in (gap(base, tuned, told=False), gap(base + 0.1, tuned + 0.1)):
+        row = beside({"x": ours}, {"SFT": {"x": other}}).iloc[0]
+        assert (row["difference_low"], row["difference_high"]) == pytest.approx((-2 * none, 2 * none))
+    narrow = ours.minus(ours, within=(-0.5, 0.5))
+    assert (narrow.low, narrow.high) == pytest.approx((-none / 2, none / 2))

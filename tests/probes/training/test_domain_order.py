@@ -11,6 +11,7 @@ import pytest
 from scipy.stats import spearmanr
 
 from hooks.rollouts import Rollouts
+from probes.stats import wilson
 from probes.training import DomainRun, domain_order, greedy_order
 
 DOMAINS = ("code", "math", "write")
@@ -176,3 +177,39 @@ def test_refusals() -> None:
     strange = {j: one.rename(lambda name: f"other {name}") for j, one in scores(START, 0).items()}
     with pytest.raises(ValueError, match="no problem of 'code' in common"):
         domain_order(scores(START, 1), dict.fromkeys(DOMAINS, strange))
+
+
+def test_domains_solved_both_ways_are_no_proof_of_no_difference() -> None:
+    def solved(n: int) -> dict[str, pd.Series]:
+        return {j: pd.Series(1.0, index=[f"{j}-{i}" for i in range(n)]) for j in DOMAINS}
+
+    all_right = solved(20)
+    runs = [DomainRun(order, (all_right,) * 3) for order in itertools.permutations(DOMAINS)]
+    found = domain_order(all_right, dict.fromkeys(DOMAINS, all_right), runs, joint=all_right, n_boot=50)
+    whole, one = wilson(0, 60).high, wilson(0, 20).high
+    assert found.over_joint is not None
+    assert found.over_others is not None
+    for gap in (found.over_joint, found.over_others):
+        assert (gap.value, gap.low, gap.high) == pytest.approx((0, -whole, whole))
+    # One domain's figures rest on that domain's problems, not on all.
+    assert found.frame["transfer_high"].to_numpy() == pytest.approx(np.full(9, one))
+    assert found.finals["actual_low"].to_numpy() == pytest.approx(np.full(18, 1 - one))
+    assert found.runs["final_low"].to_numpy() == pytest.approx(np.full(6, 1 - whole))
+    for name in ("backward", "forgetting", "predicted"):
+        assert (found.runs[f"{name}_low"] < found.runs[name]).all()
+    assert "all orders end" in str(found)
+    # A mean over a large domain and small ones is no surer than its small ones let it be.
+    large = {"code": all_right["code"], "math": all_right["math"], "write": solved(2000)["write"]}
+    uneven = domain_order(large, dict.fromkeys(DOMAINS, large), [DomainRun(DOMAINS, (large,))], joint=large, n_boot=20)
+    assert uneven.runs["final_low"].iloc[0] == pytest.approx(1 - wilson(0, 89).high)
+
+
+def test_a_domain_given_as_a_number_has_no_interval_beside_one_with_samples() -> None:
+    series = scores(START, 1)["code"]
+    found = domain_order(
+        {"code": series, "math": 0.3},
+        {"code": {"code": series, "math": 0.3}, "math": {"code": series, "math": 0.5}}, n_boot=20,
+    )  # fmt: skip
+    rows = found.frame.set_index(["trained", "tested"])
+    assert math.isnan(rows.loc[("math", "math"), "transfer_low"])
+    assert rows.loc[("math", "code"), "transfer_low"] < 0

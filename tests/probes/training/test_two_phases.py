@@ -10,7 +10,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from probes.training import ENGLISH, Grams, Series, group_advantage, hicra_advantage, two_phases
+from hooks.rollouts import Rollouts
+from probes.stats import wilson
+from probes.training import ENGLISH, Checkpoint, Grams, Series, group_advantage, hicra_advantage, two_phases
 from probes.training.bend import find_bend, slope_after
 from probes.training.curves import curves
 from probes.training.phrases import Corpus, entropy, match, planning
@@ -248,3 +250,47 @@ def test_hicra_lifts_planning_tokens_and_damps_their_penalty() -> None:
     assert lifted[1].tolist() == pytest.approx([-0.2, -0.25])
     with pytest.raises(ValueError, match="cannot be -1"):
         hicra_advantage(advantage[0], mask, alpha=-1)
+
+
+def test_a_share_rests_on_the_problems_that_hold_its_tokens() -> None:
+    """All uncertain tokens stand in phrases of 4 of 60 problems: that is a share of 1 in 4 problems, not in 60."""
+    series = Series.of(run(steps=(0, 60), problems=60, samples=1))
+    corpus = Corpus.of(series, offsets)
+    plan, few = planning(corpus, match(corpus, PLANTED)), (corpus.tokens["problem"] < 4).to_numpy()
+    tokens = corpus.tokens.assign(entropy=np.where(few & plan, 2.0, 0.0))
+    # Of the other problems one token each is left, so that the uncertain ones are more than a fifth of all.
+    tokens = tokens[few | ~tokens.duplicated(["checkpoint", "problem"]).to_numpy()].reset_index(drop=True)
+    corpus = replace(corpus, tokens=tokens)
+    found = curves(series, corpus, match(corpus, PLANTED), n_boot=400, seed=0)
+    assert found.rests["planning_of_high_entropy"].tolist() == [4, 4]
+    assert found.rests["planning_share"].tolist() == [60, 60]
+    assert found.rests["words_in_phrases"].tolist() == [60, 60]
+    last = found.frame(0.95).iloc[-1]
+    assert last["planning_of_high_entropy"] == 1.0
+    assert last["planning_of_high_entropy_low"] == pytest.approx(wilson(4, 4).low)
+    assert last["planning_of_high_entropy_high"] == 1.0
+
+
+def test_empty_texts_have_no_share_of_words_and_leave_the_mean_coverage_alone() -> None:
+    whole = run(steps=(0, 30, 60), problems=8)
+    usual = two_phases([replace(one, tokens=None) for one in whole], grams=PLANTED, n_boot=20, drops=0)
+
+    def silent(one: Checkpoint) -> Checkpoint:
+        frame = one.rollouts.frame.assign(text="")
+        return replace(one, rollouts=Rollouts(frame), tokens=None)
+
+    empty = [replace(whole[0], tokens=None), silent(whole[1]), replace(whole[2], tokens=None)]
+    found = two_phases(empty, grams=PLANTED, n_boot=20, drops=0)
+    shares = found.frame["words_in_phrases"]
+    assert math.isnan(shares.iloc[1])
+    assert math.isnan(found.frame["words_in_phrases_low"].iloc[1])
+    assert shares.iloc[[0, 2]].tolist() == usual.frame["words_in_phrases"].iloc[[0, 2]].tolist()
+    assert found.arms["coverage"].iloc[0] == pytest.approx(shares.iloc[[0, 2]].mean())
+    nothing = two_phases([silent(one) for one in whole], grams=PLANTED, n_boot=20, drops=0)
+    assert math.isnan(nothing.arms["coverage"].iloc[0])
+
+
+def test_the_share_of_planning_says_of_which_checkpoint_it_is() -> None:
+    found = two_phases(run(steps=(0, 30, 60), problems=8), offsets=offsets, grams=PLANTED, n_boot=20, drops=0)
+    assert found.planning_of_high.method.endswith("at the last checkpoint")
+    assert found.planning_of_high.value == found.frame["planning_of_high_entropy"].iloc[-1]
