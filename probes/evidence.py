@@ -65,6 +65,8 @@ class Evidence:
     """Stable rank of each matrix's update over that of its entries shuffled, mean over matrices; 1 for noise."""
     entropy_spread: Estimate | None = None
     """The same of the entropy rank."""
+    adapter_rank: int | None = None
+    """Rank of the LoRA adapter that the update is, which bounds it; None where all weights were trained."""
     near_zero: Estimate | None = None
     """Share of the RL text's positions whose JS is at most ``near`` nats."""
     near: float = 0.1

@@ -24,6 +24,7 @@ from hooks.sites import Site
 from probes.latent.ahead import REACH, Ahead, Within, ahead
 from probes.latent.angles import Angles, angles
 from probes.latent.labels import Labels
+from probes.latent.logistic import STRENGTHS
 from probes.latent.transfer import Transfer, transfer
 from probes.results import Result, manifest
 
@@ -80,6 +81,7 @@ def preexistence(
     site: str | Site | Mapping[str, str] | None = None,
     within: Within | Mapping[str, Within] = "completion",
     ks: Sequence[int] = REACH,
+    strengths: float | Sequence[float] = STRENGTHS,
     C: float = 0.1,
     folds: int = 5,
     n_boot: int = 1000,
@@ -99,7 +101,8 @@ def preexistence(
         site: of the probes k tokens ahead, one for all labels or one for each; the last of ``sites`` by default.
         within: where the k tokens must lie; see :func:`probes.latent.ahead.ahead`.
         ks: distances.
-        C: inverse strength of every probe, on standardised columns.
+        strengths: inverse strengths that the probes of both models choose among, as in a sweep.
+        C: inverse strength of the probes k tokens ahead, on standardised columns.
         folds: parts of the problems.
         n_boot: bootstrap draws over problems.
         seed: names every random stream.
@@ -112,7 +115,7 @@ def preexistence(
     if before is not None and tokens is None:
         raise ValueError("reading k tokens ahead needs the texts for its baseline: give tokens= beside before=")
     options: dict[str, Any] = {"C": C, "folds": folds, "n_boot": n_boot, "seed": seed}
-    moved = transfer(base_acts, rl_acts, labels, sites=sites, tokens=tokens, twin=twin, **options)
+    moved = transfer(base_acts, rl_acts, labels, sites=sites, tokens=tokens, twin=twin, **{**options, "C": strengths})
     turned = angles(base_acts, rl_acts, labels, sites=sites, seed=seed)
     early = None
     if before is not None and tokens is not None:

@@ -1,8 +1,9 @@
 r"""Is it the same code before and after RL?  Probes of each model, read on both models at the same tokens.
 
-A logistic probe is fitted on one model's activations of four fifths of the problems and reads the other fifth from
-either model's activations: from its own, from the other's as they are (``raw``), and from the other's after a rotation
-fitted on the same training problems (``turned``, :mod:`probes.latent.alignment`).  All AUROCs are within folds
+A logistic probe is fitted on one model's activations of four fifths of the problems, its strength chosen on inner folds
+as in :mod:`probes.latent.sweep` (so that both give one probe one AUROC), and reads the other fifth from either model's
+activations: from its own, from the other's as they are (``raw``), and from the other's after a rotation fitted on the
+same training problems (``turned``, :mod:`probes.latent.alignment`).  All AUROCs are within folds
 (:mod:`probes.latent.ranking`), on the same rows and folds, so that every difference is paired; intervals come from
 resampling problems.  ``models`` sets the RL model's own probe against the base's own.
 
@@ -28,6 +29,7 @@ from probes.latent.alignment import Alignment, align, misfit
 from probes.latent.controls import last_tokens, position_features, token_features
 from probes.latent.crossfit import crossfit
 from probes.latent.labels import Labels, label_table
+from probes.latent.logistic import STRENGTHS
 from probes.latent.matrix import SiteMatrix, whole
 from probes.latent.ranking import Tested, Wins, assess, assess_difference
 from probes.latent.splits import grouped_folds
@@ -84,8 +86,9 @@ def transfer(
     sites: Sequence[str | Site] | None = None,
     tokens: Rollouts | None = None,
     twin: Mapping[str, Any] | None = None,
-    C: float = 0.1,
+    C: float | Sequence[float] = STRENGTHS,
     folds: int = 5,
+    inner: int = 2,
     n_boot: int = 1000,
     seed: int = 0,
 ) -> Transfer:
@@ -98,8 +101,9 @@ def transfer(
         sites: which; all by default.
         tokens: the texts the rows come from, for the baseline of last tokens and position.
         twin: activations of an untrained model at the same rows.
-        C: inverse strength, on standardised columns.
+        C: inverse strengths to choose among, on standardised columns; one number fixes it.
         folds: parts of the problems; each is read by probes and a rotation made on the others.
+        inner: inner folds on which each fold chooses a strength.
         n_boot: bootstrap draws over problems.
         seed: of folds and draws.
 
@@ -112,9 +116,10 @@ def transfer(
     if not _same(rows, rl.rows):  # type: ignore[attr-defined]
         raise ValueError("base and RL activations have different rows; capture both from the same texts and positions")
     names, values = label_table(labels, len(rows))
+    strengths = np.atleast_1d(np.asarray(C, dtype=float))
     ask = _Ask(
         names, values, problem_codes(rows["problem"], len(rows))[1],
-        grouped_folds(rows["problem"], folds=folds, seed=seed), C, n_boot, seed,
+        grouped_folds(rows["problem"], folds=folds, seed=seed), strengths, inner, n_boot, seed,
     )  # fmt: skip
     baseline = None if tokens is None else ask.wins(ask.fit(_baseline(tokens, rows)).scores)
     table: list[dict[str, Any]] = []
@@ -133,7 +138,7 @@ def transfer(
         fits.append({"site": site} | _fit_of(ask, both, turns))
     compared = pd.DataFrame(models)
     compared["rl_minus_base_q"] = np.asarray(benjamini_hochberg(compared["rl_minus_base_p"]))
-    made = manifest(what="transfer", C=C, folds=folds, n_boot=n_boot, seed=seed)
+    made = manifest(what="transfer", C=strengths.tolist(), inner=inner, folds=folds, n_boot=n_boot, seed=seed)
     return Transfer(pd.DataFrame(table), compared, pd.DataFrame(fits), manifest=made)
 
 
@@ -148,12 +153,15 @@ class _Ask:
     values: Float[np.ndarray, "label row"]
     problems: Int[np.ndarray, "row"]
     parts: Int[np.ndarray, "row"]
-    C: float
+    C: Float[np.ndarray, "C"]
+    inner: int
     n_boot: int
     seed: int
 
     def fit(self, rows: np.ndarray) -> Any:
-        return crossfit(SiteMatrix.of(rows), self.values, self.parts, C=np.array([self.C]), inner=0)
+        return crossfit(
+            SiteMatrix.of(rows), self.values, self.parts, C=self.C, inner=self.inner if len(self.C) > 1 else 0
+        )
 
     def wins(self, scores: np.ndarray) -> list[Wins]:
         return [Wins.of(own, label, self.problems, self.parts) for own, label in zip(scores, self.values, strict=True)]

@@ -12,7 +12,7 @@ import pandas as pd
 from probes.report.blocks import Block, Fold, Heading, Text
 from probes.report.folder import StudyReader
 from probes.report.pictures import picture
-from probes.report.tables import Column, interval, table_of
+from probes.report.tables import Column, interval, table_of, with_differences
 from probes.report.theme import LIGHT, axis, layout
 from probes.report.wording import number, quantity
 
@@ -23,7 +23,7 @@ ARMS = {"base": "base", "rl": "tuned", "rl - base": "tuned − base"}
 COLUMNS = (
     Column("model", "Model", "text"),
     Column("k", "k", "count", setting=True),
-    interval("value", "maj@k", "share", ends=("low", "high")),
+    interval("value", "maj@k", "share", ends=("low", "high"), units="unit"),
 )
 
 
@@ -46,7 +46,7 @@ def voted(reader: StudyReader) -> list[Block]:
         k = int(frame["k"].max())
         said = f"The base by {k} votes minus the tuned model at one try: {words.text} ({words.interval})."
         blocks.insert(1, Text(said, "finding"))
-    named = frame.assign(model=frame["model"].map(ARMS))
+    named = with_differences(frame).assign(model=frame["model"].map(ARMS))
     return [*blocks, Fold("maj@k at every k", (table_of(named, COLUMNS, "maj@k", sortable=True),))]
 
 

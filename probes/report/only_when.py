@@ -135,9 +135,9 @@ def _shares(reader: StudyReader) -> list[Block]:
 def _guessed(reader: StudyReader, found: dict[str, Any]) -> str:
     """Says so where a share lies below every gate that was run."""
     frame = reader.frame("routing", needs=("kind", "routed"))
-    gates = frame[frame["kind"] == "gate"]["routed"] if frame is not None else []
+    gates: list[float] = [] if frame is None else list(frame[frame["kind"] == "gate"]["routed"].dropna())
     value = number(found.get("value"))
-    if value is None or not len(gates) or value >= min(gates):
+    if value is None or not gates or value >= min(gates):
         return ""
     return f"; on a line from nothing, as no gate that was run handed over less than {min(gates):.1%}"
 

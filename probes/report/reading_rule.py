@@ -170,13 +170,25 @@ def _together(risen: list[Strategy], reader: StudyReader) -> str:
             f"tests go, {names} was there before RL."
         )
     if usable > LEVEL and (read or there):
+        # A strategy that the base begins by itself is in its texts, whatever a vector does.
+        had = "what the base begins by itself can be called up" if there else "the base had the strategy"
         return (
             f"Readable is not there beforehand: no vector from the base alone does better than random ones "
-            f"(p = {usable:.3f}), so nothing shows that the base had the strategy."
+            f"(p = {usable:.3f}), so nothing shows that {had}."
         )
     if read:
         return "Readable is not there beforehand: what steers the base are other strategies, those it begins itself."
-    return "Nothing that RL brought forward is shown to have been in the base."
+    return " ".join(_unannounced(one) for one in risen)
+
+
+def _unannounced(one: Strategy) -> str:
+    """What the base does in its texts, and that its activations do not tell it: the first is no news of the second."""
+    if one.base < RARE:
+        return f"The base hardly ever begins “{one.name}” by itself, and nothing here announces it."
+    return (
+        f"The base itself uses “{one.name}” in {_percent(one.base)} of its texts (the tuned model in "
+        f"{_percent(one.rl)}); but its activations do not announce it beyond the controls."
+    )
 
 
 def _differences(models: pd.DataFrame) -> str:
@@ -185,8 +197,8 @@ def _differences(models: pd.DataFrame) -> str:
         return ""
     found = int((known["rl_minus_base_q"] < LEVEL).sum())
     return (
-        f"Each model's own probe reads as much as the other's in {len(known) - found} of {len(known)} comparisons; "
-        f"{found} differ (q < {LEVEL:g})."
+        f"Between the two models' own probes no difference was detected in {len(known) - found} of {len(known)} "
+        f"comparisons, and {found} differ (q < {LEVEL:g}); undetected is not equal."
     )
 
 

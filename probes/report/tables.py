@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from probes.report.blocks import Cell, Table
-from probes.report.wording import NOT_MEASURED, missing, number, plain, quantity
+from probes.report.wording import NOT_MEASURED, ONE_RUN, Quantity, missing, number, plain, quantity
 
 FLAG = "flag"
 
@@ -28,6 +28,7 @@ class Column:
         low, high: columns of the interval; None where the value never has one (a setting, a count).
         bar: draw a bar beside the number, as long as its part of the largest value of the column.
         setting: the column was chosen or counted, not estimated: an empty cell does not apply, and no interval is due.
+        units: column that names the unit of each row, where rows differ; ``unit`` where it is missing or empty.
     """
 
     name: str
@@ -37,12 +38,23 @@ class Column:
     high: str | None = None
     bar: bool = False
     setting: bool = False
+    units: str | None = None
 
 
-def interval(name: str, title: str, unit: str, *, ends: tuple[str, str] | None = None) -> Column:
+def interval(
+    name: str, title: str, unit: str, *, ends: tuple[str, str] | None = None, units: str | None = None
+) -> Column:
     """A column whose interval is in ``NAME_low`` and ``NAME_high`` unless told otherwise."""
     low, high = ends or (f"{name}_low", f"{name}_high")
-    return Column(name, title, unit, low, high)
+    return Column(name, title, unit, low, high, units=units)
+
+
+def with_differences(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame with a column ``unit``: ``points`` where the row's model is a difference of two, empty elsewhere."""
+    if "model" not in frame:
+        return frame
+    units = ["points" if " - " in str(model) else "" for model in frame["model"]]
+    return frame.assign(unit=units)
 
 
 def table_of(
@@ -89,6 +101,7 @@ def measures_table(
     units: Mapping[str, str] | None = None,
     words: Mapping[str, str] | None = None,
     note: str = "",
+    single: str = ONE_RUN,
 ) -> Table:
     """A mapping of measures: names in words, ``{value, low, high}`` as a number with its interval.
 
@@ -98,6 +111,7 @@ def measures_table(
         units: unit by the name of a measure or of the mapping that it is in; whole numbers are counts without one.
         words: what a measure is called; one that is not in it keeps its own name.
         note: under the table.
+        single: what stands under a number without an interval; empty where the page says it of the whole table.
     """
     rows = []
     for name, value in _flat(entries):
@@ -105,19 +119,26 @@ def measures_table(
             continue
         unit = (units or {}).get(name) or (units or {}).get(name.split(".")[0])
         said = (words or {}).get(name) or name.replace(".", ": ").replace("_", " ")
-        rows.append((Cell(said), _measure(value, unit)))
+        rows.append((Cell(said), _measure(value, unit, single)))
     return Table(caption, ("Measure", "Value"), ("text", "number"), tuple(rows), note)
 
 
-def _measure(value: Any, unit: str | None) -> Cell:
+def _measure(value: Any, unit: str | None, single: str) -> Cell:
     if missing(value):
         return Cell(NOT_MEASURED, kind="none")
     if isinstance(value, dict):
         words = quantity(value.get("value"), value.get("low"), value.get("high"), unit=unit or "number")
-        return Cell(words.text, words.interval, "number" if words.measured else "none")
+        return Cell(words.text, single if words.interval == ONE_RUN else words.interval, _kind(words))
     if isinstance(value, bool) or number(value) is None:
         return Cell(plain(value))
-    return Cell(quantity(value, unit=unit or ("count" if isinstance(value, int) else "number")).text, kind="number")
+    # A whole number that nobody gave a unit says how much there was to measure; it is no estimate.
+    counted = unit is None and isinstance(value, int)
+    words = quantity(value, unit=unit or ("count" if counted else "number"))
+    return Cell(words.text, "" if counted else single, _kind(words))
+
+
+def _kind(words: Quantity) -> str:
+    return "number" if words.measured else "none"
 
 
 def _flat(entries: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
@@ -148,5 +169,12 @@ def _cell(record: Mapping[Any, Any], column: Column, top: float) -> Cell:
     if column.low is None or column.high is None:
         bar = min(max(found / top, 0.0), 1.0) if column.bar and top > 0 else None
         return Cell(quantity(found, unit=column.unit).text, kind="number", bar=bar, sort=found)
-    words = quantity(found, record.get(column.low), record.get(column.high), unit=column.unit)
-    return Cell(words.text, words.interval, kind="number", sort=found)
+    own = record.get(column.units) if column.units else None
+    unit = column.unit if missing(own) or not own else str(own)
+    words = quantity(found, record.get(column.low), record.get(column.high), unit=unit)
+    return Cell(_signed(words.text) if unit != column.unit else words.text, words.interval, kind="number", sort=found)
+
+
+def _signed(text: str) -> str:
+    """A difference among levels shows its sign; a rounded zero has none."""
+    return f"+{text}" if text[0].isdigit() and any(c in "123456789" for c in text) else text

@@ -12,7 +12,7 @@ from typing import Any
 from probes.report.blocks import Block, Fold, Heading, Text
 from probes.report.folder import StudyReader
 from probes.report.pictures import picture
-from probes.report.tables import Column, interval, table_of
+from probes.report.tables import Column, interval, table_of, with_differences
 from probes.report.wording import number
 
 NEEDS = "It needs texts of the tuned model at several temperatures (stage “temperature” of a study)."
@@ -24,7 +24,7 @@ TRIED = (
 TRIES = (
     Column("model", "Model", "text"),
     Column("k", "k", "count", setting=True),
-    interval("value", "pass@k", "share", ends=("low", "high")),
+    interval("value", "pass@k", "share", ends=("low", "high"), units="unit"),
 )
 
 
@@ -48,7 +48,7 @@ def matched(reader: StudyReader) -> list[Block]:
     blocks.append(picture(reader, "temperature", None, title="Entropy by temperature", caption=caption, needs=NEEDS))
     tries = reader.frame("temperature_passk", needs=("k", "model", "value"))
     if tries is not None:
-        named = tries.assign(model=tries["model"].map(ARMS))
+        named = with_differences(tries).assign(model=tries["model"].map(ARMS))
         blocks.append(table_of(named, TRIES, "pass@k at about equal entropy"))
     return [*blocks, Fold("Temperatures that were tried", (table_of(frame, TRIED, "Entropy by temperature"),))]
 

@@ -22,6 +22,16 @@ TONES = {
 STATUS = {"G": "read in the source", "G(note)": "read in a third-party summary", "M": "recalled, not checked"}
 """How well a published figure was checked, in words."""
 
+BOUNDS = {
+    "more than": "> ",
+    "at least": "≥ ",
+    "less than": "< ",
+    "fewer than": "< ",
+    "at most": "≤ ",
+    "about": "≈ ",
+}
+"""Notes that make a published figure a bound, and the sign that says so."""
+
 _ARXIV = re.compile(r"^\d{4}\.\d{4,5}(v\d+)?$")
 
 
@@ -81,13 +91,21 @@ def _published(row: dict[str, Any]) -> Published:
     arxiv, status = _word(row.get("arxiv")).strip(), _word(row.get("status"))
     value = row.get("value")
     words = _word(value) if isinstance(value, str) or missing(value) else quantity(value, unit=_unit(row)).text
+    bound, note = _bound(_word(row.get("note")))
     return Published(
         paper=_word(row.get("paper")) or arxiv,
-        metric=_word(row.get("metric")),
-        value=words,
+        metric="; ".join(part for part in (_word(row.get("metric")), note) if part),
+        value=f"{bound}{words}" if words else words,
         status=STATUS.get(status, status),
         link=f"https://arxiv.org/abs/{arxiv}" if _ARXIV.match(arxiv) else "",
     )
+
+
+def _bound(note: str) -> tuple[str, str]:
+    """The sign of a note that begins with a bound, and what else the note says."""
+    first, _, rest = note.partition(";")
+    sign = BOUNDS.get(first.strip().lower())
+    return ("", note) if sign is None else (sign, rest.strip())
 
 
 def _unit(row: dict[str, Any]) -> str:

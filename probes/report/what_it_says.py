@@ -16,7 +16,7 @@ from probes.report.pictures import picture
 from probes.report.reflection import reflected
 from probes.report.shortcuts import shortened
 from probes.report.suppression import suppressed
-from probes.report.tables import Column, interval, measures_table, table_of
+from probes.report.tables import Column, interval, measures_table, table_of, with_differences
 from probes.report.temperature import matched
 from probes.report.wording import number, quantity
 
@@ -137,9 +137,10 @@ def _passk(reader: StudyReader) -> list[Block]:
         columns = (
             Column("model", "Model", "text"),
             Column("k", "k", "count", setting=True),
-            interval("value", "pass@k", "share", ends=("low", "high")),
+            interval("value", "pass@k", "share", ends=("low", "high"), units="unit"),
         )
-        blocks.append(Fold("pass@k at every k", (table_of(_named(frame), columns, "pass@k", sortable=True),)))
+        named = _named(with_differences(frame))
+        blocks.append(Fold("pass@k at every k", (table_of(named, columns, "pass@k", sortable=True),)))
     return blocks
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pandas as pd
 
@@ -14,6 +15,7 @@ from probes.report.moved_overlap import moved_together, moved_where
 from probes.report.names import WEIGHTS
 from probes.report.pictures import picture
 from probes.report.tables import Column, measures_table, table_of
+from probes.report.wording import plain, quantity
 
 NEEDS = "It needs both checkpoints on disk (stage “weights” of a study)."
 
@@ -40,6 +42,9 @@ COLUMNS = (
 UNITS = {column.name: "share" for column in COLUMNS if column.unit == "share"}
 UNITS |= {"unchanged_stored": "share", "relative_norm": "relative", "size": "count", "tensors": "count"}
 
+MEANS = "shares weighted by size, ranks are means over the matrices that moved"
+"""How tensors are put together."""
+
 
 def what_moved(reader: StudyReader) -> Section:
     """Totals, change by layer, and a row for every tensor."""
@@ -59,6 +64,8 @@ def _weights(reader: StudyReader) -> list[Block]:
     blocks: list[Block] = []
     if isinstance(totals.get("reading"), str):
         blocks.append(Text(totals["reading"], "finding"))
+    if isinstance(adapter := totals.get("adapter"), dict):
+        blocks.append(Text(_adapted(adapter, totals)))
     drawn = None if frame is None else changed_by_layer(frame)
     caption = "Each mark is one tensor: the share of its entries whose bf16 value differs between the two checkpoints."
     blocks.append(picture(reader, "weights", drawn, title="Share of entries changed", caption=caption, needs=NEEDS))
@@ -76,14 +83,15 @@ def _weights(reader: StudyReader) -> list[Block]:
         drawn = changes_by_size(sizes)
         blocks.append(picture(reader, "sizes", drawn, title="Size of each change", caption=words, needs=NEEDS))
     if totals:
-        shown = {name: value for name, value in totals.items() if name not in ("reading", "notes")}
-        caption = "Over the whole network, weighted by size"
-        blocks.append(measures_table(shown, caption, units=UNITS, words=WEIGHTS))
+        shown = {name: value for name, value in totals.items() if name not in ("reading", "notes", "adapter")}
+        caption = f"Over the whole network: {MEANS}"
+        # The note below says of all of them that they are counts.
+        blocks.append(measures_table(shown, caption, units=UNITS, words=WEIGHTS, single=""))
         words = "Counts over all entries of two fixed files: exact, so without an interval"
         blocks.append(Text(f"{words}; that of a rank over shuffled entries is over matrices.", "note"))
     modules = reader.frame("weights_modules")
     if modules is not None:
-        table = _table(modules, "By module, weighted by size")
+        table = _table(modules, f"By module: {MEANS}")
         blocks.append(Fold(f"By module ({len(modules)})", (table,)))
     if frame is not None:
         blocks.append(Fold(f"All {len(frame)} tensors", (_table(frame, "Every tensor"),)))
@@ -92,6 +100,24 @@ def _weights(reader: StudyReader) -> list[Block]:
         named = tuple(f"{what}: {_some(names)}" for what, names in notes.items())
         blocks.append(Fold("Tensors that need a word", (Bullets(named),)))
     return blocks
+
+
+def _adapted(adapter: dict[str, Any], totals: dict[str, Any]) -> str:
+    """What a LoRA adapter sets by itself, and the share unchanged inside it beside that over all."""
+    modules = adapter.get("modules")
+    on = f" on {', '.join(map(str, modules))}" if isinstance(modules, list) and modules else ""
+    said = (
+        f"The update is a LoRA of rank {plain(adapter.get('rank'))}{on}: its low rank, and the tensors outside it that "
+        "did not change, are set by the method, not found by RL."
+    )
+    inside, over = (quantity(part.get("unchanged_bf16"), unit="share") for part in (adapter, totals))
+    if inside.measured and over.measured:
+        count = quantity(adapter.get("tensors"), unit="count").text
+        said += (
+            f" Unchanged when read in bf16: {inside.text} of the entries of the {count} trained tensors, {over.text} "
+            "over all (counts, one run)."
+        )
+    return said
 
 
 def _some(names: object) -> str:

@@ -3,8 +3,9 @@
 Bars from the claim as it is told and the published 68 to 96 % unchanged. The numerical rank is no test of "full rank":
 it is full for any noise, for a random sparse mask, and for an update of rank one that was rounded to bfloat16. What is
 asked instead is whether the stable rank of an update is near that of its own entries at random places; where it cannot
-be told from theirs, the update is as full as noise, which identifies nothing. What it does not show: that the share is
-a property of RL rather than of bfloat16 storage and the step size.
+be told from theirs, the update is as full as noise, which identifies nothing. Where the update is a LoRA adapter, its
+rank is the adapter's and so identifies nothing either, and the share unchanged counts the tensors that it leaves out.
+What it does not show: that the share is a property of RL rather than of bfloat16 storage and the step size.
 """
 
 from __future__ import annotations
@@ -24,11 +25,20 @@ NOISE = 1.0
 
 def sparse_updates(evidence: Evidence) -> list[Finding]:
     """Unchanged shares by both tests, each exact, and stable rank over its null; it does not show why they are so."""
+    rank = evidence.adapter_rank
     return [
-        above("unchanged within 1e-5", exact(evidence.unchanged_tolerance), SPARSE),
-        above("unchanged by the relative test", exact(evidence.unchanged_relative), SPARSE),
+        _share("unchanged within 1e-5", evidence.unchanged_tolerance, rank),
+        _share("unchanged by the relative test", evidence.unchanged_relative, rank),
         _full(evidence),
     ]
+
+
+def _share(name: str, value: float | None, rank: int | None) -> Finding:
+    """A share against its bar; with an adapter the rule says what the adapter does to it."""
+    found = above(name, exact(value), SPARSE)
+    if rank is None:
+        return found
+    return replace(found, rule=f"{found.rule}; a LoRA adapter of rank {rank}: tensors outside it cannot change")
 
 
 def _full(evidence: Evidence) -> Finding:
@@ -40,6 +50,9 @@ def _full(evidence: Evidence) -> Finding:
         f"supported above {NEARLY:g}, contradicted below; not identified where the interval holds {NOISE:g}, as it "
         "does for any noise"
     )
+    if (rank := evidence.adapter_rank) is not None and found.verdict != "not measured":
+        why = f"not identified: the update is a LoRA adapter of rank {rank}, which sets its rank"
+        return replace(found, verdict="not identified", rule=why)
     like_noise = spread is not None and spread.low <= NOISE <= spread.high
     verdict = "not identified" if like_noise and found.verdict == "supported" else found.verdict
     return replace(found, verdict=verdict, rule=rule)

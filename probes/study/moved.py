@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Literal
 
 import pandas as pd
@@ -11,8 +12,10 @@ from probes.evidence import Evidence
 from probes.stats import Estimate
 from probes.study.materials import Materials
 from probes.study.noted import note
-from probes.weights import Overlap, compare, geometry, overlap
+from probes.weights import Delta, Overlap, compare, geometry, overlap
+from probes.weights.adapter import Adapter, adapter_of
 from probes.weights.common_sets import NULLS
+from probes.weights.delta import SHARES
 from probes.weights.sources import seeds_of
 
 RENAMED = {
@@ -31,10 +34,13 @@ def weights(materials: Materials) -> None:
     folder, seed = materials.folder, materials.config.seed
     delta = compare(materials.pair, seed=seed)
     folder.table("weights", delta.frame.rename(columns=RENAMED))
-    note(folder, "weights", Evidence.gather(delta=delta))
+    adapter = adapter_of(materials.pair.rl)
+    note(folder, "weights", _evidence(delta, adapter))
     totals: dict[str, object] = {RENAMED.get(name, name): value for name, value in delta.totals.items()}
     totals |= {f"{name}_over_shuffled": _numbers(delta.over_shuffled(name, seed=seed)) for name in SPREADS}
     notes = {what: list(names) for what, names in delta.notes.items()}
+    if adapter is not None:
+        totals["adapter"] = _described(adapter, delta)
     folder.json("weights", {**totals, "reading": delta.reading, "notes": notes})
     folder.table("weights_modules", delta.by("module").rename(columns=RENAMED))
     folder.figure("weights", delta.plot())
@@ -48,6 +54,21 @@ def weights(materials: Materials) -> None:
     further = seeds_of(materials.config.base) if materials.config.rl is None else {}
     if further:
         _together(materials, overlap(materials.config.base))
+
+
+def _evidence(delta: Delta, adapter: Adapter | None) -> Evidence:
+    """What the claims are judged by; with an adapter its rank, which bounds what the update could be."""
+    return replace(Evidence.gather(delta=delta), adapter_rank=None if adapter is None else adapter.rank)
+
+
+def _described(adapter: Adapter, delta: Delta) -> dict[str, object]:
+    """The adapter's rank and modules, and the shares unchanged over the tensors that it was trained on."""
+    within = adapter.within(delta.frame, SHARES)
+    return {
+        "rank": adapter.rank,
+        "modules": list(adapter.modules),
+        **{RENAMED.get(name, name): value for name, value in within.items()},
+    }
 
 
 def _numbers(value: Estimate) -> dict[str, float | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -108,15 +109,28 @@ def _swept(materials: Materials) -> tuple[dict[str, pd.DataFrame], dict[str, str
         n_boot=config.n_boot // 2,
         progress=materials.tell("probes"),
     )
-    # The site a reader may quote is the one that nested selection chose most often.
-    pairs = zip(result.selected["label"], result.selected["sites"], strict=True)
-    chosen = {str(label): str(sites).split(" x")[0] for label, sites in pairs}
+    chosen = agreed(result.selected)
     read = read_both(materials, "base text", texts, found, labels, acts, twin=twin, chosen=chosen)
-    materials.folder.table("probes", _table(result.frame, chosen, read["transfer"]))
+    materials.folder.table("probes", _table(result.frame, chosen))
     materials.folder.table("probes_selected", result.selected)
     note(materials.folder, "probes", _evidence(result.selected))
     materials.folder.figure("probes", result.plot())
     return read, chosen
+
+
+def agreed(selected: pd.DataFrame) -> dict[str, str]:
+    """The site of each label that more than half of the folds chose; a label whose folds disagree has none.
+
+    Such a label is read at the layer that was named beforehand (:data:`probes.study.beforehand.DEPTH`): the first of
+    many single votes would be a layer that nothing speaks for.
+    """
+    out = {}
+    for label, sites in zip(selected["label"], selected["sites"], strict=True):
+        votes = {site: int(count) for site, count in re.findall(r"(\S+) x(\d+)", str(sites))}
+        for site, count in votes.items():
+            if 2 * count > sum(votes.values()):
+                out[str(label)] = site
+    return out
 
 
 def _on_rl_text(materials: Materials, chosen: Mapping[str, str]) -> dict[str, pd.DataFrame] | None:
@@ -145,14 +159,11 @@ def _twin(materials: Materials, texts: Rollouts, found: pd.DataFrame) -> Mapping
     return acts
 
 
-def _table(frame: pd.DataFrame, chosen: Mapping[str, str], read: pd.DataFrame) -> pd.DataFrame:
-    """The sweep under the names the report reads, with the reading of the RL model by base-made probes beside it."""
+def _table(frame: pd.DataFrame, chosen: Mapping[str, str]) -> pd.DataFrame:
+    """The sweep under the names the report reads; how its probes read the RL model stands in ``before_transfer``."""
     names = {"rows": "n", "positive": "positives", "baseline_position": "position", "baseline_length": "length",
              "baseline_tokens": "bag"}  # fmt: skip
-    moved = read[(read["trained"] == "base") & (read["space"] == "raw")]
-    ends = {f"minus_home{end}": f"rl_minus_base{end}" for end in ("", "_low", "_high")}
-    beside = moved.rename(columns={"auroc": "rl_auroc", **ends})[["site", "label", "rl_auroc", *ends.values()]]
-    table = frame.rename(columns=names).merge(beside, on=["site", "label"])
+    table = frame.rename(columns=names)
     table["place"] = table["label"].str.extract(r"\((\w+)\)", expand=False)
     table["reported"] = table["site"] == table["label"].map(dict(chosen))
     return table

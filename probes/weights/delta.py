@@ -2,7 +2,8 @@
 
 A share in a sum is ``sum_i size_i share_i / sum_i size_i``: every parameter weighs the same, so that a thousand small
 norm vectors cannot outvote one matrix. Norms add up in squares. Ranks are averaged over matrices, each once, as in
-arXiv 2505.11711, and are a property of a matrix, so they have no size-weighted sum.
+arXiv 2505.11711, and are a property of a matrix, so they have no size-weighted sum; a matrix that did not move has no
+rank.
 
 Every figure is an exact count over one pair of checkpoints, so there is no interval: it is one run. It does not show
 how the figures would vary between training runs; compare several seeds for that.
@@ -36,7 +37,7 @@ class Delta(Result):
     frame: pd.DataFrame
     """A row a tensor: its place (``layer``, ``module``, ``kind``), size, shares, norms and ranks."""
     totals: Mapping[str, float]
-    """Over all tensors: shares weighted by size, ``size``, norms, and ranks averaged over matrices."""
+    """Over all tensors: shares weighted by size, ``size``, norms, and ranks averaged over matrices that moved."""
     notes: Mapping[str, tuple[str, ...]]
     """Tensors that were renamed, tied, cut, left out or stored in two types, by name."""
     base: str

@@ -29,7 +29,10 @@ from hooks.streams import stream
 
 @dataclass(frozen=True)
 class Spectrum:
-    """Rank measures of one matrix; all NaN where the matrix is zero except the rank, which is then 0."""
+    """Rank measures of one matrix; all NaN where the matrix is zero except the rank, which is then 0.
+
+    A matrix that did not move has no directions to count, so that it may not pull down a mean over those that did.
+    """
 
     rank: int
     """Numerical rank."""
@@ -70,7 +73,7 @@ def spectrum(delta: Float[Tensor, "row column"]) -> Spectrum:
     values = singular_values(delta)
     largest = float(values[0])
     if largest == 0.0:
-        return Spectrum(rank=0, rank_share=0.0, stable_rank=math.nan, entropy_rank=math.nan, energy_top=math.nan)
+        return Spectrum(rank=0, rank_share=math.nan, stable_rank=math.nan, entropy_rank=math.nan, energy_top=math.nan)
     tolerance = max(delta.shape) * torch.finfo(torch.float32).eps * largest
     rank = int((values > tolerance).sum())
     squares = values.square()

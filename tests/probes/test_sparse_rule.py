@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -91,6 +92,17 @@ def torch_load(folder) -> dict[str, torch.Tensor]:
     from safetensors.torch import load_file
 
     return load_file(folder / "model.safetensors")
+
+
+def test_what_an_adapter_sets_identifies_nothing():
+    evidence = Evidence(unchanged_tolerance=0.66, unchanged_relative=0.9, rank_spread=Estimate(0.02, 0.01, 0.03, 9, ""))
+    plain = sparse_updates(evidence)
+    assert [one.verdict for one in plain] == ["contradicted", "supported", "contradicted"]
+    assert not any("LoRA" in one.rule for one in plain)
+    found = sparse_updates(replace(evidence, adapter_rank=8))
+    assert [one.verdict for one in found] == ["contradicted", "supported", "not identified"]
+    assert all("LoRA adapter of rank 8" in one.rule for one in found)
+    assert sparse_updates(Evidence(adapter_rank=8))[2].verdict == "not measured"
 
 
 def test_without_ranks_or_with_one_matrix_there_is_no_verdict(tmp_path):

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from probes.latent.sweep import sweep
 from probes.latent.transfer import Transfer, transfer
 from tests.probes.latent.planted import acts, planted, rotation, texts
 
@@ -75,6 +76,20 @@ def test_the_slow_reference_agrees() -> None:
     found = transfer(acts(base, frame), acts(rl, frame), label, C=0.1, folds=3, n_boot=100)
     for space, values in areas.items():
         assert way(found, "base", "rl", space)["auroc"] == pytest.approx(np.average(values, weights=pairs), abs=3e-3)
+
+
+def test_a_probe_has_one_auroc_here_and_in_the_sweep() -> None:
+    base, rl, label, frame = planted(200, angle=0.6, strength=0.5)
+    twin = acts(planted(200, strength=0.3, seed=1)[0], frame)
+    swept = sweep(acts(base, frame), label, twin=twin, n_boot=50).frame.iloc[0]
+    found = transfer(acts(base, frame), acts(rl, frame), label, twin=twin, n_boot=50)
+    assert found.models["base_auroc"].iloc[0] == pytest.approx(swept["auroc"], abs=1e-12)
+    assert found.models["twin"].iloc[0] == pytest.approx(swept["twin"], abs=1e-12)
+    # The difference is that of the two numbers beside it.
+    moved = way(found, "base", "rl", "raw")
+    assert moved["minus_home"] == pytest.approx(moved["auroc"] - swept["auroc"], abs=1e-12)
+    fixed = transfer(acts(base, frame), acts(rl, frame), label, C=0.1, n_boot=50)
+    assert fixed.models["base_auroc"].iloc[0] != pytest.approx(swept["auroc"], abs=1e-6)
 
 
 def test_the_base_probe_stands_beside_tokens_and_a_twin() -> None:

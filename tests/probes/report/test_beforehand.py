@@ -103,15 +103,20 @@ def test_the_sentence_follows_the_figures_not_the_name(tmp_path: Path) -> None:
     assert "was not measured" in not_measured
     assert "is not told beyond" in tokens
     assert "about as well from an untrained model" in twin
+    assert "what the base begins by itself can be called up" in not_usable
     for said in (tokens, twin):
-        assert "Nothing that RL brought forward is shown" in said
+        # What the base does in its texts and what its activations tell are two findings.
+        assert "The base itself uses “planning” in 25 % of its texts (the tuned model in 100 %)" in said
+        assert "do not announce it beyond the controls" in said
+        assert "Nothing that RL brought forward" not in said
 
 
 def test_no_strategy_brought_forward_and_no_difference(tmp_path: Path) -> None:
     said = verdict(study(tmp_path / "a", THERE, {"planning": (0.25, 0.26)}, 0.01))
     assert said is not None
     assert said.startswith("RL made no strategy more common by 5 points of texts.")
-    assert "0 differ" in said
+    assert "no difference was detected in 2 of 2 comparisons, and 0 differ (q < 0.05)" in said
+    assert "as much as the other's" not in said
     told = [*THERE, *label("concluding (start)", "base text", auroc=0.7, lead=0.1, q=0.001)]
     other = verdict(study(tmp_path / "b", told, {"planning": (0.25, 0.26)}, 0.01))
     assert other is not None

@@ -17,6 +17,7 @@ from probes.study.folder import StudyFolder
 from probes.study.materials import Materials
 from probes.study.moved import weights
 from probes.weights import overlap
+from probes.weights.adapter import Adapter
 
 
 def staged(root: Path, organism: str) -> StudyReader:
@@ -53,6 +54,37 @@ def test_the_stage_writes_what_the_page_tells(reader: StudyReader) -> None:
     findings = [block.text for block in section.blocks if isinstance(block, Text) and block.tone == "finding"]
     assert any("than rounding" in text for text in findings)
     assert sum(isinstance(block, Fold) for block in section.blocks) >= 4
+
+
+def test_an_adapter_is_named_and_its_trained_tensors_stand_beside_the_rest(tmp_path: Path) -> None:
+    folder = StudyFolder(tmp_path)
+    totals: dict[str, object] = {"unchanged_bf16": 0.665, "tensors": 272.0, "numerical_rank": None}
+    folder.json("weights", totals)
+    before = " ".join(block.text for block in what_moved(StudyReader(tmp_path)).blocks if isinstance(block, Text))
+    assert "LoRA" not in before
+    described = {"rank": 8, "modules": ["q_proj", "v_proj"], "tensors": 210, "size": 1e6, "unchanged_bf16": 0.576}
+    folder.json("weights", {**totals, "adapter": described})
+    blocks = what_moved(StudyReader(tmp_path)).blocks
+    said = next(block.text for block in blocks if isinstance(block, Text) and "LoRA" in block.text)
+    assert said.startswith("The update is a LoRA of rank 8 on q_proj, v_proj: its low rank, and the tensors outside it")
+    assert "57.6\u2009% of the entries of the 210 trained tensors, 66.5\u2009% over all" in said
+    (table,) = [block for block in blocks if isinstance(block, Table)]
+    assert table.caption.endswith("shares weighted by size, ranks are means over the matrices that moved")
+    cells = {row[0].text: row[1] for row in table.rows}
+    assert len(cells) == 3
+    assert cells["Numerical rank, share of the full one"].text == "not measured"
+
+
+def test_the_stage_notes_the_adapter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = Adapter(8, ("down_proj",), frozenset({"layers.1.mlp.down_proj.weight"}))
+    monkeypatch.setattr("probes.study.moved.adapter_of", lambda model: found)
+    reader = staged(tmp_path, "organism:sham")
+    frame = reader.frame("weights")
+    assert frame is not None
+    own = frame[frame["tensor"] == "model.layers.1.mlp.down_proj.weight"].iloc[0]
+    noted = reader.record("weights")["adapter"]
+    assert (noted["rank"], noted["modules"], noted["tensors"]) == (8, ["down_proj"], 1)
+    assert noted["unchanged_bf16"] == pytest.approx(own["unchanged_bf16"])
 
 
 def test_sizes_of_changes_are_drawn_where_the_files_are_wide(tmp_path: Path, reader: StudyReader) -> None:

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
 
@@ -15,7 +14,7 @@ from probes.study.beforehand import read_both, write_tables
 from probes.study.config import StudyConfig
 from probes.study.folder import StudyFolder
 from probes.study.materials import Materials
-from probes.study.readable import _table
+from probes.study.readable import _table, agreed
 
 PROMPT, LENGTH = 4, 24
 
@@ -104,12 +103,20 @@ def test_tables_are_written_and_read_again(materials: Materials, read: dict[str,
     assert len(materials.folder.read("before_subspaces")["angles"].iloc[0]) >= 1
 
 
-def test_the_sweeps_table_has_the_base_probe_on_the_tuned_model(read: dict[str, pd.DataFrame]) -> None:
+def test_the_sweeps_table_is_the_sweeps_alone(read: dict[str, pd.DataFrame]) -> None:
     sweep = read["models"][["site", "label", "rows", "positive"]].assign(auroc=read["models"]["base_auroc"])
-    table = _table(sweep, {"planning (start)": "resid_post.1"}, read["transfer"])
+    table = _table(sweep, {"planning (start)": "resid_post.1"})
     assert len(table) == len(sweep)
-    np.testing.assert_allclose(table["rl_auroc"] - table["auroc"], table["rl_minus_base"], atol=1e-12)
+    # A difference from another table's probe would not be that of the AUROC beside it.
+    assert not [name for name in table if name.startswith("rl_")]
     assert table.loc[table["reported"], ["site", "label"]].to_numpy().tolist() == [["resid_post.1", "planning (start)"]]
+
+
+def test_a_layer_is_quoted_only_where_most_folds_chose_it() -> None:
+    sites = ["resid_post.11 x1, resid_post.18 x1, resid_post.2 x1, resid_post.22 x1, resid_post.9 x1",
+             "resid_post.3 x2, resid_post.4 x2, resid_post.5 x1", "resid_post.3 x3, resid_post.4 x2"]  # fmt: skip
+    chosen = agreed(pd.DataFrame({"label": ["alone", "tied", "most"], "sites": sites}))
+    assert chosen == {"most": "resid_post.3"}
 
 
 def test_labels_need_enough_decisions_on_both_sides() -> None:

@@ -13,6 +13,7 @@ from hooks.merged import merged_folder
 from hooks.model import Model
 from hooks.pair import Pair
 from probes.weights import compare
+from probes.weights.adapter import adapter_of
 from tests.families import tiny
 
 
@@ -38,6 +39,37 @@ def test_one_matrix_moved_however_the_adapter_is_named(adapter: tuple[Path, Path
     for delta in (compare(Pair.load(base, folder)), compare(base, folder), compare(base, f"{base}+{folder}")):
         moved = delta.frame[delta.frame["unchanged_exact"] < 1]
         assert list(moved["tensor"]) == ["model.layers.1.mlp.down_proj.weight"]
+
+
+def test_the_adapter_says_its_rank_and_what_it_was_trained_on(adapter: tuple[Path, Path]) -> None:
+    base, folder = adapter
+    pair = Pair.load(base, folder)
+    found = adapter_of(pair.rl)
+    assert found is not None
+    assert adapter_of(pair.base) is None
+    assert (found.rank, found.modules) == (2, ("down_proj",))
+    assert found.tensors == {"layers.1.mlp.down_proj.weight"}
+    delta = compare(pair)
+    own = delta.frame.set_index("tensor").loc["model.layers.1.mlp.down_proj.weight"]
+    within = found.within(delta.frame, ("unchanged_exact",))
+    assert within == {"tensors": 1, "size": own["size"], "unchanged_exact": own["unchanged_exact"]}
+    assert within["unchanged_exact"] < delta.totals["unchanged_exact"]
+
+
+def test_a_larger_rank_of_one_module_and_another_kind_of_adapter(adapter: tuple[Path, Path]) -> None:
+    base, folder = adapter
+    model = Pair.load(base, folder).rl
+    held = folder / "adapter_config.json"
+    text = held.read_text()
+    held.write_text(text.replace('"rank_pattern": {}', '"rank_pattern": {"down_proj": 16}'))
+    found = adapter_of(model)
+    assert found is not None
+    assert found.rank == 16
+    held.write_text(text.replace('"LORA"', '"IA3"'))
+    assert adapter_of(model) is None
+    held.unlink()
+    with pytest.raises(FileNotFoundError, match="adapter_config"):
+        adapter_of(model)
 
 
 def test_the_merged_folder_holds_what_runs_rounded_to_the_stored_dtype(adapter: tuple[Path, Path]) -> None:

@@ -111,6 +111,7 @@ def test_spectrum_of_a_planted_rank():
     assert spectrum(shuffled(delta)).rank_share == 1.0
     zero = spectrum(torch.zeros(5, 4))
     assert zero.rank == 0
+    assert math.isnan(zero.rank_share)
     assert math.isnan(zero.stable_rank)
     with pytest.raises(ValueError, match="not finite"):
         spectrum(torch.full((3, 3), math.nan))
@@ -275,9 +276,20 @@ def test_identical_checkpoints_are_silent(tmp_path):
     delta = compare(save(tmp_path / "base", base), save(tmp_path / "rl", base))
     assert delta.totals["unchanged_exact"] == 1.0
     assert delta.totals["norm"] == 0.0
-    assert delta.totals["rank_share"] == 0.0
+    assert math.isnan(delta.totals["rank_share"])
     assert math.isnan(delta.totals["stable_rank"])
     assert delta.changed == 0.0
+
+
+def test_a_matrix_that_did_not_move_is_not_in_the_mean_rank(tmp_path):
+    base, rl = network(), network(1)
+    rl["model.embed_tokens.weight"] = base["model.embed_tokens.weight"]
+    delta = compare(save(tmp_path / "base", base), save(tmp_path / "rl", rl))
+    ranks = delta.frame.set_index("tensor")["rank_share"]
+    assert math.isnan(ranks["model.embed_tokens.weight"])
+    moved = delta.frame[(delta.frame["norm"] > 0) & (delta.frame["short_side"] > 0)]
+    assert delta.totals["rank_share"] == pytest.approx(moved["rank_share"].mean())
+    assert delta.totals["rank_share"] > 0.95
 
 
 def test_totals_are_weighted_by_size(tmp_path):
