@@ -44,7 +44,8 @@ def random_like(one: Direction, *, seed: int, number: int) -> Direction:
 def min_cosine(one: Direction, candidates: Sequence[Direction]) -> Direction | None:
     """The vector of another strategy at the same site that is most nearly orthogonal, at the same length.
 
-    None where there is no other strategy.
+    None where there is no other strategy.  An opposite vector is near in this sense; the router's control, which takes
+    the lowest cosine, prefers it.
     """
     others = [
         other

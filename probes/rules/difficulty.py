@@ -52,8 +52,10 @@ def _of_hard(finding: Finding, evidence: Evidence) -> Finding:
     share = evidence.hard_share
     if finding.verdict == "not measured" or (share is not None and share.low >= MANY):
         return finding
-    known = "nobody counted how many are" if share is None or not share.measured else f"{share.value:.0%} are"
-    rule = f"{finding.rule}; asked where at least {MANY:.0%} of the problems are too hard, and {known}"
+    known = "nobody counted how many are"
+    if share is not None and share.measured:
+        known = f"{share.value:.0%} [{share.low:.0%}, {share.high:.0%}] are"
+    rule = f"{finding.rule}; asked where at least {MANY:.0%} of the problems are surely too hard, and {known}"
     # Where the two runs are there, they are the test, and a question that was not asked does not stand in its way.
     verdict: Verdict = "not identified" if evidence.hard_over_medium is None else "not measured"
     return replace(finding, verdict=verdict, rule=rule)
