@@ -37,7 +37,11 @@ def matched(reader: StudyReader) -> list[Block]:
     found, first = number(record.get("temperature")), number(record.get("base_temperature"))
     blocks: list[Block] = [Heading("Equally uncertain")]
     if found is None or first is None:
-        blocks.append(Text(f"No temperature makes the tuned model as uncertain as the base: {record.get('note')}."))
+        blocks.append(
+            Text(
+                f"No temperature was found at which the tuned model is as uncertain as the base: {record.get('note')}."
+            )
+        )
     else:
         said = (
             f"The tuned model is about as uncertain of its next token at temperature {found:.2f} as the base is at "

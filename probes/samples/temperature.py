@@ -207,7 +207,14 @@ def _by_search(target: float, entropy: Entropy, low: float, high: float, toleran
     if off <= tolerance:
         return tried, best, f"{len(tried)} temperatures tried, met within {tolerance:.0%}"
     why = f"of {len(tried)} temperatures the nearest, {best[0]:.3g}, gives {best[1]:.3g} nats, off by {off:.1%}"
-    return tried, (math.nan, math.nan), why
+    return tried, (math.nan, math.nan), f"{why}; {_crossing(target, tried)}"
+
+
+def _crossing(target: float, tried: Sequence[tuple[float, float]]) -> str:
+    """Between which two neighbours among the temperatures the entropy goes over the target, the closest such pair."""
+    pairs = [(a, b) for a, b in pairwise(sorted(tried)) if a[1] <= target <= b[1]]
+    (t0, h0), (t1, h1) = min(pairs, key=lambda pair: pair[1][0] / pair[0][0])
+    return f"it goes from {h0:.3g} to {h1:.3g} nats between {t0:.4g} and {t1:.4g}"
 
 
 def _outside(target: float, low: tuple[float, float], high: tuple[float, float]) -> str:

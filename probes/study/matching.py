@@ -16,7 +16,7 @@ from probes.study.materials import Materials, first_samples
 
 PROBLEMS = 16
 """Problems whose texts are written at each temperature."""
-TEXTS = 2
+TEXTS = 4
 """Texts of each of them, for the entropy."""
 TRIES = 8
 """Texts of each of them at the temperature found, for pass@k."""
