@@ -212,7 +212,7 @@ def share_near_zero(tokens: pd.DataFrame, *, near: float = 0.1, n_boot: int = 20
     known = tokens.dropna(subset=["js"])
     counts = known.assign(near=(known["js"] <= near).astype(float)).groupby("problem", observed=True)["near"]
     table = counts.agg(["sum", "size"]).to_numpy(dtype=float).reshape(-1, 2)
-    return bootstrap_table(table, lambda part, whole: part / whole, n_boot=n_boot, seed=seed)
+    return bootstrap_table(table, lambda part, whole: part / whole, within=(0.0, 1.0), n_boot=n_boot, seed=seed)
 
 
 def _routing(evidence: Evidence, route: RouteResult, arm: str | None) -> Evidence:

@@ -60,6 +60,8 @@ class PassK(Result):
     contrasts: pd.DataFrame
     """What the contrasts reach and what is left of the differences; empty without any. See
     :func:`probes.stats.contrast.beside`."""
+    level: float = 0.95
+    """Of all intervals."""
 
     @property
     def left_out(self) -> int:
@@ -89,6 +91,7 @@ class PassK(Result):
             float(row["high"]),
             self.n_problems,
             "paired bootstrap over problems",
+            self.level,
         )
 
     def headline(self) -> str:
@@ -188,6 +191,7 @@ def passk(
         measured=measured,
         to_check=to_check(both),
         contrasts=beside(measured, _contrasts(ours, contrast or {}, wanted), **options),
+        level=level,
         manifest=manifest(measure="samples.passk", ks=wanted.tolist(), contrast=sorted(contrast or {}), **options),
     )
 

@@ -158,7 +158,7 @@ def suppression(
         for name, part in new_mass(checked(rl, "RL"), negligible=negligible).items():
             found["new", name] = (part, part.estimate(**options))
         own = rl.groupby(rl["problem"].astype(str), sort=True)["correct"].mean()
-        part = Measured.of_means(list(own.index), own.to_numpy(dtype=float)[:, None])
+        part = Measured.of_means(list(own.index), own.to_numpy(dtype=float)[:, None], within=(0.0, 1.0))
         found["moved", "right, RL's own samples"] = (part, part.estimate(**options))
     measured = {f"{one}: {name}": part for (one, name), (part, said) in found.items() if said.interval.known}
     rows = [

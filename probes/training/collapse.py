@@ -33,7 +33,7 @@ MEASURES: Mapping[str, int] = {
     "strategies": -1, "similarity": 1, "similarity_correct": 1, "answers": -1, "passk_first": 0, "passk_last": -1,
     "passk_slope": -1,
 }  # fmt: skip
-"""Measures, and the sign of a change that means less variety; pass@1 has none."""
+"""Measures, all between 0 and 1, and the sign of a change that means less variety; pass@1 has none."""
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -50,6 +50,8 @@ class Collapse(Result):
     samples: int
     """Samples of each problem at each checkpoint."""
     problems: int
+    level: float = 0.95
+    """Of all intervals."""
 
     def change(self, measure: str) -> Estimate:
         """Change of one measure from the first to the last checkpoint.
@@ -63,7 +65,7 @@ class Collapse(Result):
         one = row.iloc[0]
         return Estimate(
             float(one["change"]), float(one["low"]), float(one["high"]), int(one["problems"]),
-            "bootstrap over problems, paired",
+            "bootstrap over problems, paired", self.level,
         )  # fmt: skip
 
     def headline(self) -> str:
@@ -138,7 +140,7 @@ def collapse(
     for one, table in zip(series.checkpoints, tables, strict=True):
         row: dict[str, object] = {"checkpoint": one.name, "step": one.step}
         for name in MEASURES:
-            found = bootstrap_table(table[[name]].to_numpy(), n_boot=n_boot, level=level, seed=seed)
+            found = bootstrap_table(table[[name]].to_numpy(), within=(0.0, 1.0), n_boot=n_boot, level=level, seed=seed)
             row |= {name: found.value, f"{name}_low": found.low, f"{name}_high": found.high}
         rows.append(row)
     return Collapse(
@@ -146,6 +148,7 @@ def collapse(
         changes=_changes(tables[0], tables[-1], n_boot, level, seed),
         samples=series.samples,
         problems=len(series.problems),
+        level=level,
         manifest=manifest(
             measure="training.collapse", n=n, pairs=len(chosen), samples=series.samples, n_boot=n_boot, level=level,
             seed=seed, labelled=labels is not None,
@@ -230,7 +233,7 @@ def _changes(first: pd.DataFrame, last: pd.DataFrame, n_boot: int, level: float,
     rows = []
     for name, sign in MEASURES.items():
         table = np.stack([first[name].to_numpy(dtype=float), last[name].to_numpy(dtype=float)], axis=1)
-        found = bootstrap_table(table, lambda a, b: b - a, n_boot=n_boot, level=level, seed=seed)
+        found = bootstrap_table(table, lambda a, b: b - a, within=(-1.0, 1.0), n_boot=n_boot, level=level, seed=seed)
         less = bool(np.sign(found.value) == sign) if sign and found.excludes_zero else None
         rows.append(
             {"measure": name, "change": found.value, "low": found.low, "high": found.high, "problems": found.n,

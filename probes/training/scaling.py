@@ -255,7 +255,9 @@ def _points(
     """All checkpoints with intervals over problems and the fitted curves; a curve has no value at compute zero."""
     ends = [(math.nan, math.nan)] * len(x)
     if drawn is not None:
-        found = [percentile_interval(column, n=drawn.problems, level=level) for column in drawn.scores.T]
+        found = [
+            percentile_interval(column, n=drawn.problems, level=level, within=(0.0, 1.0)) for column in drawn.scores.T
+        ]
         ends = [(one.low, one.high) for one in found]
     columns: dict[str, Any] = {
         "compute": x, "score": y, "low": [low for low, _ in ends], "high": [high for _, high in ends], "used": used,

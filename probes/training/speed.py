@@ -29,6 +29,8 @@ from probes.training.series import Checkpoint, Series
 
 SHARES = (0.5, 0.9)
 """Shares of the final gain whose arrival is told."""
+Bounds = tuple[float, float] | None
+"""Of a figure, where it has any."""
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -107,17 +109,20 @@ def speed(
     rows, points = [], []
     for name, table in tables.items():
         steps, scores = series[name].steps, weights @ table / problems
-        gain = _estimate(scores[:, -1] - scores[:, 0], problems, level)
+        gain = _estimate(scores[:, -1] - scores[:, 0], problems, level, (-1.0, 1.0))
         known = gain.interval.known and gain.low > 0
         curves = rising(scores) if known else scores
         for share in shares:
             at = arrivals(steps, curves, share) if known else np.full(len(scores), math.nan)
             first.setdefault(share, at)
             held = at / first[share] if at is not first[share] else np.full(len(at), math.nan)
-            found = (("steps", at), ("gain", scores[:, -1] - scores[:, 0]), ("end", scores[:, -1]), ("ratio", held))
+            found = (
+                ("steps", at, None), ("gain", scores[:, -1] - scores[:, 0], (-1.0, 1.0)),
+                ("end", scores[:, -1], (0.0, 1.0)), ("ratio", held, None),
+            )  # fmt: skip
             rows.append({"run": name, "share": share} | _columns(found, problems, level))
         points += [
-            {"run": name, "step": float(step)} | _columns((("accuracy", column),), problems, level)
+            {"run": name, "step": float(step)} | _columns((("accuracy", column, (0.0, 1.0)),), problems, level)
             for step, column in zip(steps, scores.T, strict=True)
         ]
     made = manifest(measure="training.speed", shares=list(shares), n_boot=n_boot, level=level, seed=seed)
@@ -160,14 +165,15 @@ def _common(series: Mapping[str, Series]) -> tuple[dict[str, np.ndarray], int]:
     return {name: table.loc[common].to_numpy() for name, table in tables.items()}, len(common)
 
 
-def _estimate(values: np.ndarray, problems: int, level: float) -> Estimate:
-    ends = percentile_interval(values[1:] if len(values) > 1 else np.full(1, math.nan), n=problems, level=level)
+def _estimate(values: np.ndarray, problems: int, level: float, within: Bounds = None) -> Estimate:
+    draws = values[1:] if len(values) > 1 else np.full(1, math.nan)
+    ends = percentile_interval(draws, n=problems, level=level, within=within)
     return Estimate(float(values[0]), ends.low, ends.high, problems, "bootstrap over problems", level)
 
 
-def _columns(found: Sequence[tuple[str, np.ndarray]], problems: int, level: float) -> dict[str, float]:
+def _columns(found: Sequence[tuple[str, np.ndarray, Bounds]], problems: int, level: float) -> dict[str, float]:
     out: dict[str, float] = {}
-    for name, values in found:
-        one = _estimate(values, problems, level)
+    for name, values, within in found:
+        one = _estimate(values, problems, level, within)
         out |= {name: one.value, f"{name}_low": one.low, f"{name}_high": one.high}
     return out

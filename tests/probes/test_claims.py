@@ -17,7 +17,7 @@ from probes.claims import Evidence, judge, published, table
 from probes.evidence import share_near_zero
 from probes.routing.outcome import outcome
 from probes.samples import passk
-from probes.stats import Estimate
+from probes.stats import Estimate, wilson
 from probes.verdicts import above, below, combine, exact, more_than_control, not_behind, of_a_gain
 
 TWELVE = (
@@ -175,6 +175,9 @@ def test_published_figures_are_well_formed():
 def test_share_near_zero_is_pooled_and_refuses():
     frame = pd.DataFrame({"problem": ["a", "a", "a", "b"], "js": [0.0, 0.2, 0.1, np.nan]})
     assert share_near_zero(frame).value == pytest.approx(2 / 3)
+    # Every token near zero is no proof that none differs.
+    alike = share_near_zero(pd.DataFrame({"problem": [f"p{at}" for at in range(60)], "js": 0.0}))
+    assert (alike.low, alike.high) == pytest.approx((wilson(60, 60).low, 1.0))
     with pytest.raises(ValueError, match="js"):
         share_near_zero(frame.drop(columns="js"))
 

@@ -253,6 +253,8 @@ def test_models_that_solve_everything_have_one_interval_for_one_number_and_no_ze
     assert (cells.loc["RL only", "low"], cells.loc["RL only", "high"]) == pytest.approx((0, none))
     assert (cells.loc["both", "low"], cells.loc["both", "high"]) == pytest.approx((1 - none, 1))
     assert (result.jaccard.low, result.jaccard.high) == pytest.approx((1 - none, 1))
+    assert result.at(8).level == 0.95
+    assert passk(sure, sure, level=0.8).at(8).level == 0.8
 
 
 def test_the_band_is_never_narrower_than_the_interval_of_one_k():

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from hooks.rollouts import Rollouts
+from probes.stats import wilson
 from probes.training import Checkpoint, Series, collapse, similarity
 
 
@@ -111,3 +112,13 @@ def test_edges() -> None:
     found = collapse(bare, n_boot=50)
     assert found.frame[["answers", "passk_first", "similarity_correct"]].isna().all(axis=None)
     assert found.frame["similarity"].notna().all()
+
+
+def test_figures_that_are_alike_in_every_problem_keep_an_interval_of_their_level() -> None:
+    sure = [Checkpoint(str(i), float(i), samples(0.0, 1.0, seed=i)) for i in range(2)]
+    found = collapse(sure, n_boot=50, level=0.8)
+    none = wilson(0, 24, level=0.8).high
+    assert found.frame["passk_first_low"].to_numpy() == pytest.approx([1 - none] * 2)
+    assert found.frame["passk_first_high"].tolist() == [1.0, 1.0]
+    change = found.change("passk_first")
+    assert (change.low, change.high, change.level) == pytest.approx((-none, none, 0.8))

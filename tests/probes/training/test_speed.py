@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from hooks.rollouts import Rollouts
+from probes.stats import wilson
 from probes.training import Checkpoint, speed
 from probes.training.speed import arrivals, rising
 
@@ -82,6 +83,13 @@ def test_a_run_without_a_gain_arrives_nowhere_at_the_nominal_rate() -> None:
         arrived += int(found.frame["steps"].notna().any())
     assert arrived <= 3
     assert "no gain to wait for" in str(speed(run(40, gain=-0.1, problems=20), n_boot=50))
+
+
+def test_a_run_that_ends_with_every_problem_solved_is_not_certain_of_it() -> None:
+    ends = [one for one in run(40, gain=2.0, problems=20) if one.step in (0, 100)]
+    table = speed(ends, n_boot=60).frame
+    assert (table["end"] == 1).all()
+    assert table["end_low"].to_numpy() == pytest.approx(np.full(len(table), wilson(20, 20).low))
 
 
 def test_refusals() -> None:
