@@ -76,8 +76,10 @@ def training(materials: Materials) -> None:
             evidence, phase_fall=fall if bent else replace(fall, value=math.nan, low=math.nan, high=math.nan),
             phase_rise=phases.semantic_slope, phase_over_placebo=phases.over_placebo,
         )  # fmt: skip
-    _speed(materials, series, options, record)
-    _variety(materials, series, options, record)
+    # These take no fit a draw, so that they can afford them all.
+    drawn = options | {"n_boot": config.n_boot}
+    _speed(materials, series, drawn, record)
+    _variety(materials, series, drawn, record)
     note(materials.folder, "training", evidence)
     materials.folder.json("training", record)
 
