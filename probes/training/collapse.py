@@ -36,10 +36,6 @@ MEASURES: Mapping[str, int] = {
 """Measures, all between 0 and 1, and the sign of a change that means less variety; pass@1 has none."""
 
 
-def _plain(measure: str) -> str:
-    return measure.replace("_", " ").replace("passk", "pass@k")
-
-
 @dataclass(frozen=True, repr=False, eq=False)
 class Collapse(Result):
     """Variety of samples along a run."""
@@ -75,8 +71,8 @@ class Collapse(Result):
     def headline(self) -> str:
         """Which measures lost variety, which gained, which cannot be told."""
         told = self.changes.dropna(subset=["less_variety"])
-        less = [_plain(name) for name in told.loc[told["less_variety"].astype(bool), "measure"]]
-        more = [_plain(name) for name in told.loc[~told["less_variety"].astype(bool), "measure"]]
+        less = [str(name) for name in told.loc[told["less_variety"].astype(bool), "measure"]]
+        more = [str(name) for name in told.loc[~told["less_variety"].astype(bool), "measure"]]
         parts = [f"less variety by {', '.join(less)}" if less else "", f"more by {', '.join(more)}" if more else ""]
         said = "; ".join(part for part in parts if part) or "no change of variety can be told"
         return f"{said} ({len(self.frame)} checkpoints, {self.problems} problems, {self.samples} samples each)"
@@ -95,7 +91,7 @@ class Collapse(Result):
             figure.add_trace(
                 go.Scatter(
                     x=list(rows["step"]), y=list(rows[name]), error_y=bars, mode="lines+markers",
-                    name=_plain(name),
+                    name=name.replace("_", " ").replace("passk", "pass@k"),
                 )
             )  # fmt: skip
         return figure.update_layout(
