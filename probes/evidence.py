@@ -16,7 +16,7 @@ import pandas as pd
 
 from probes.routing import RouteResult
 from probes.samples import PassK
-from probes.stats import Estimate
+from probes.stats import SHARE, Estimate
 from probes.stats.bootstrap import bootstrap_table
 from probes.weights import Delta
 
@@ -212,7 +212,7 @@ def share_near_zero(tokens: pd.DataFrame, *, near: float = 0.1, n_boot: int = 20
     known = tokens.dropna(subset=["js"])
     counts = known.assign(near=(known["js"] <= near).astype(float)).groupby("problem", observed=True)["near"]
     table = counts.agg(["sum", "size"]).to_numpy(dtype=float).reshape(-1, 2)
-    return bootstrap_table(table, lambda part, whole: part / whole, within=(0.0, 1.0), n_boot=n_boot, seed=seed)
+    return bootstrap_table(table, lambda part, whole: part / whole, within=SHARE, n_boot=n_boot, seed=seed)
 
 
 def _routing(evidence: Evidence, route: RouteResult, arm: str | None) -> Evidence:
@@ -256,4 +256,4 @@ def _lead(route: RouteResult, gate: str, control: str) -> Estimate | None:
         return None
     row = rows.iloc[0]
     value, low, high = (float(row[name]) for name in ("recovery", "recovery_low", "recovery_high"))
-    return Estimate(value, low, high, int(row["problems"]), "Fieller, paired by problem")
+    return Estimate(value, low, high, int(row["problems"]), "Fieller, paired by problem", route.level)

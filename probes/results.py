@@ -41,6 +41,11 @@ class Result:
 
     manifest: Mapping[str, Any] = field(default_factory=dict, kw_only=True)
 
+    @property
+    def level(self) -> float:
+        """Of all intervals, as the manifest has it; 0.95 where it says nothing."""
+        return float(self.manifest.get("level", 0.95))
+
     def plot(self) -> go.Figure:
         """The result as a figure; a result without a picture of its own is drawn as its table."""
         frame = rounded(_frame(self))

@@ -14,7 +14,7 @@ import pandas as pd
 from jaxtyping import Float, Shaped
 
 from hooks.rollouts import Rollouts
-from probes.stats import Estimate, problem_means
+from probes.stats import SHARE, Estimate, problem_means
 from probes.stats.bootstrap import bootstrap_table
 
 
@@ -39,7 +39,7 @@ class Paired:
 
     def mean(self, values: Float[np.ndarray, "problem"], *, n_boot: int, level: float, seed: int) -> Estimate:
         """A mean over problems with its bootstrap interval; that of one of the accuracies knows its bounds."""
-        within = (0.0, 1.0) if any(values is one for one in self.accuracy.values()) else None
+        within = SHARE if any(values is one for one in self.accuracy.values()) else None
         return bootstrap_table(values[:, None], within=within, n_boot=n_boot, level=level, seed=seed)
 
     def share(
@@ -58,7 +58,7 @@ class Paired:
         table = np.stack([part, whole], axis=1)
         # Problems without a token are no part of the share.
         table = table[table[:, 1] > 0]
-        return bootstrap_table(table, lambda p, w: p / w, within=(0.0, 1.0), n_boot=n_boot, level=level, seed=seed)
+        return bootstrap_table(table, lambda p, w: p / w, within=SHARE, n_boot=n_boot, level=level, seed=seed)
 
 
 def pair_up(arms: Mapping[str, Rollouts]) -> Paired:

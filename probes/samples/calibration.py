@@ -33,7 +33,7 @@ from probes.samples.calibration_errors import (
     width_bins,
 )
 from probes.samples.confidence import Confidences
-from probes.stats import Estimate, permutation_p
+from probes.stats import SHARE, Estimate, permutation_p
 from probes.stats.contrast import Measured, beside
 from probes.stats.problems import problem_codes
 
@@ -74,7 +74,7 @@ class Calibration(Result):
             raise ValueError(f"There is no figure {arm}: {quantity} here; there are {known}.")
         row = rows.iloc[0]
         value, low, high = (float(row[name]) for name in ("value", "low", "high"))
-        return Estimate(value, low, high, int(row["n"]), str(row["method"]))
+        return Estimate(value, low, high, int(row["n"]), str(row["method"]), self.level)
 
     def headline(self) -> str:
         """ECE of each arm, and who is constant."""
@@ -224,7 +224,7 @@ def _arm(
 def _stated(one: Confidences, options: Mapping[str, Any]) -> Estimate:
     graded = one.frame[one.frame["correct"].notna()]
     means = graded["confidence"].notna().astype(float).groupby(graded["problem"].astype(str)).mean()
-    return Measured.of_means(list(means.index), means.to_numpy()[:, None], within=(0.0, 1.0)).estimate(**options)
+    return Measured.of_means(list(means.index), means.to_numpy()[:, None], within=SHARE).estimate(**options)
 
 
 def _differences(
@@ -258,7 +258,7 @@ def _reliability(arm: str, one: Confidences, bins: int, options: Mapping[str, An
             # Only problems with a sample in the bin say anything of it, and only they are counted.
             there = table[:, 1] > 0
             own = [name for name, seen in zip(names, there, strict=True) if seen]
-            pooled = Measured.of_means(own, table[there], lambda part, whole: part / whole, within=(0.0, 1.0))
+            pooled = Measured.of_means(own, table[there], lambda part, whole: part / whole, within=SHARE)
             right = pooled.estimate(**options)
             rows.append(
                 (arm, kind, int(place), float(q[inside].mean()), right.value, right.low, right.high, int(inside.sum()))

@@ -33,7 +33,7 @@ from hooks.rollouts import Rollouts
 from probes.results import Result, manifest
 from probes.samples.formats_counted import Counted, Drawn
 from probes.samples.formats_of_texts import CLASSIFIERS, Classifier
-from probes.stats import Estimate, bootstrap_weights, percentile_interval
+from probes.stats import GAP, SHARE, Estimate, bootstrap_weights, percentile_interval
 from probes.stats.contrast import Measured, beside
 
 COLLAPSED = 0.9
@@ -43,8 +43,6 @@ FEWEST = 3
 AT_START = 0.02
 """Share of the first checkpoint's texts below which a format has no accuracy there worth comparing."""
 METHOD = "paired bootstrap over problems"
-SHARE, GAP = (0.0, 1.0), (-1.0, 1.0)
-"""Bounds of a share, and of a difference of two."""
 
 
 @dataclass(frozen=True, repr=False, eq=False)

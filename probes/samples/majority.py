@@ -61,7 +61,7 @@ class Majority(Result):
         if rows.empty:
             raise ValueError(f"There is no maj@{k} of {model!r} here; there are k = {sorted(set(self.frame['k']))}.")
         value, low, high = (float(rows.iloc[0][name]) for name in ("value", "low", "high"))
-        return Estimate(value, low, high, self.n_problems, "paired bootstrap over problems")
+        return Estimate(value, low, high, self.n_problems, "paired bootstrap over problems", self.level)
 
     def headline(self) -> str:
         """Both models at one vote and at the most, and the difference there."""

@@ -24,7 +24,7 @@ from probes.results import Result, manifest
 from probes.samples.counts import Samples, counts
 from probes.samples.passk_estimates import crossings, pass_at_ks
 from probes.samples.passk_problems import histogram, histogram_plot, solvable, to_check
-from probes.stats import Estimate, bootstrap_weights, percentile_interval
+from probes.stats import GAP, SHARE, Estimate, bootstrap_weights, percentile_interval
 from probes.stats.contrast import Measured, beside
 
 
@@ -60,8 +60,6 @@ class PassK(Result):
     contrasts: pd.DataFrame
     """What the contrasts reach and what is left of the differences; empty without any. See
     :func:`probes.stats.contrast.beside`."""
-    level: float = 0.95
-    """Of all intervals."""
 
     @property
     def left_out(self) -> int:
@@ -191,7 +189,6 @@ def passk(
         measured=measured,
         to_check=to_check(both),
         contrasts=beside(measured, _contrasts(ours, contrast or {}, wanted), **options),
-        level=level,
         manifest=manifest(measure="samples.passk", ks=wanted.tolist(), contrast=sorted(contrast or {}), **options),
     )
 
@@ -218,7 +215,7 @@ def _measured(problems: np.ndarray, curves: dict[str, np.ndarray], wanted: np.nd
 
     def gap(first: np.ndarray, second: np.ndarray, against: np.ndarray) -> Measured:
         return Measured.of_means(
-            problems, np.stack([first, second], axis=1), lambda a, b: b - a, within=(-1.0, 1.0), against=against
+            problems, np.stack([first, second], axis=1), lambda a, b: b - a, within=GAP, against=against
         )
 
     base, rl = curves["base"], curves["rl"]
@@ -260,7 +257,7 @@ def _table(
     for model in ("base", "rl", "rl - base"):
         for place, k in enumerate(wanted):
             value = float(means[model][k - 1])
-            within = (-1.0, 1.0) if model == "rl - base" else (0.0, 1.0)
+            within = GAP if model == "rl - base" else SHARE
             inside = percentile_interval(drawn[model][:, k - 1], n=n, level=level, within=within)
             row = {"k": int(k), "model": model, "value": value, "low": inside.low, "high": inside.high}
             width = half[place] if model == "rl - base" and n > 1 else np.nan

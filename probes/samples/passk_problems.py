@@ -19,7 +19,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from jaxtyping import Float
 
-from probes.stats import Estimate, bootstrap_weights, percentile_interval
+from probes.stats import SHARE, Estimate, bootstrap_weights, percentile_interval
 from probes.stats.bootstrap import bootstrap_table
 
 CELLS = ("both", "base only", "RL only", "neither")
@@ -48,14 +48,14 @@ def solvable(
     cells = dict(zip(CELLS, (base * rl, base * (1 - rl), rl * (1 - base), (1 - base) * (1 - rl)), strict=True))
     rows = []
     for cell, values in cells.items():
-        share = bootstrap_table(values[:, None], within=(0.0, 1.0), **options)
+        share = bootstrap_table(values[:, None], within=SHARE, **options)
         rows.append(
             {"cell": cell, "share": share.value, "low": share.low, "high": share.high, "problems": float(values.sum())}
         )
     table = np.stack([cells[cell] for cell in CELLS[:3]], axis=1)
     # Problems that neither solves are no part of the index: 60 of them would make an overlap of 4 look sure.
     either = table[table.sum(axis=1) > 0]
-    index = bootstrap_table(either, lambda both, one, other: both / (both + one + other), within=(0.0, 1.0), **options)
+    index = bootstrap_table(either, lambda both, one, other: both / (both + one + other), within=SHARE, **options)
     return pd.DataFrame(rows), index
 
 
@@ -107,7 +107,7 @@ def histogram(
         bins = np.ceil(10 * accuracy - 1e-9).astype(int)
         inside = bins[:, None] == np.arange(11)
         for place in range(11):
-            ends = percentile_interval(weights @ inside[:, place].astype(float), n=n, level=level, within=(0.0, 1.0))
+            ends = percentile_interval(weights @ inside[:, place].astype(float), n=n, level=level, within=SHARE)
             above = np.nan if place == 0 else EDGES[place - 1]
             held = int(inside[:, place].sum())
             rows.append((model, above, EDGES[place], held / n, ends.low, ends.high, held))

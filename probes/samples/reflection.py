@@ -70,7 +70,7 @@ class Reflection(Result):
             raise ValueError(f"There is no {statistic!r} here; there are {', '.join(self.frame['statistic'])}.")
         row = rows.iloc[0]
         value, low, high = (float(row[name]) for name in ("value", "low", "high"))
-        return Estimate(value, low, high, int(row["n"]), "bootstrap over problems")
+        return Estimate(value, low, high, int(row["n"]), "bootstrap over problems", self.level)
 
     def headline(self) -> str:
         """The share of tokens and the two correlations."""

@@ -26,7 +26,7 @@ import pandas as pd
 from jaxtyping import Float
 
 from probes.samples.hardness import NAMES, Bins, bin_weights, held_out
-from probes.stats import Estimate, problem_means, wilson
+from probes.stats import GAP, Estimate, problem_means, wilson
 from probes.stats.contrast import COLUMNS, Measured
 from probes.stats.weighted import weighted_mean
 
@@ -83,9 +83,7 @@ def bins_beside(tables: Tables, others: Mapping[str, Tables], bins: Bins, option
             _, here, there = np.intersect1d(ours.problems, theirs.problems, return_indices=True)
             for place, name in enumerate(NAMES):
                 inside = ours.weight[here, place]
-                gap = weighted_mean(
-                    inside * (ours.rl[here] - theirs.rl[there]), inside, within=(-1.0, 1.0), level=level
-                )
+                gap = weighted_mean(inside * (ours.rl[here] - theirs.rl[there]), inside, within=GAP, level=level)
                 if inside.sum() < FEWEST:
                     gap = nothing(level, f"fewer than {FEWEST} problems are expected in the bin")
                 row = own[(own["quantity"] == quantity) & (own["bin"] == name)].iloc[0]

@@ -16,7 +16,7 @@ from hooks.rollouts import Rollouts
 from probes.samples.hardness import success_mass
 from probes.samples.shortcuts_bins import Tables, graded_counts
 from probes.samples.shortcuts_signs import signs, skipped
-from probes.stats import Estimate, problem_means
+from probes.stats import GAP, SHARE, Estimate, problem_means
 from probes.stats.contrast import Measured
 
 SIGNS = ("degenerate", "answer repeated", "tail loop", "bare answer", "computation skipped")
@@ -48,7 +48,7 @@ def paired(tables: Tables) -> dict[str, dict[str, Measured]]:
     for name in QUANTITIES:
         problems, columns = _means(tables, name)
         if len(problems):
-            share, gap = ((0.0, 1.0), (-1.0, 1.0)) if name in SHARES else (None, None)
+            share, gap = (SHARE, GAP) if name in SHARES else (None, None)
             out[name] = {
                 "base": Measured.of_means(problems, columns, lambda base, _: base, within=share),
                 "rl": Measured.of_means(problems, columns, lambda _, rl: rl, within=share),

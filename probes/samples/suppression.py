@@ -34,7 +34,7 @@ import plotly.graph_objects as go
 from probes.results import Result, manifest
 from probes.samples.suppression_mass import MIN_EFFECTIVE, NEGLIGIBLE, Mass, new_mass, weighed
 from probes.samples.suppression_texts import checked
-from probes.stats import Estimate
+from probes.stats import SHARE, Estimate
 from probes.stats.bootstrap import Statistic
 from probes.stats.contrast import Measured, beside
 
@@ -84,7 +84,7 @@ class Suppression(Result):
             raise ValueError(f"There is no figure {level}: {quantity} here; there are {known}.")
         row = rows.iloc[0]
         value, low, high = (float(row[name]) for name in ("value", "low", "high"))
-        return Estimate(value, low, high, int(row["n"]), str(row["method"]))
+        return Estimate(value, low, high, int(row["n"]), str(row["method"]), self.level)
 
     def headline(self) -> str:
         """The share and what it is made of, or why there is none."""
@@ -158,7 +158,7 @@ def suppression(
         for name, part in new_mass(checked(rl, "RL"), negligible=negligible).items():
             found["new", name] = (part, part.estimate(**options))
         own = rl.groupby(rl["problem"].astype(str), sort=True)["correct"].mean()
-        part = Measured.of_means(list(own.index), own.to_numpy(dtype=float)[:, None], within=(0.0, 1.0))
+        part = Measured.of_means(list(own.index), own.to_numpy(dtype=float)[:, None], within=SHARE)
         found["moved", "right, RL's own samples"] = (part, part.estimate(**options))
     measured = {f"{one}: {name}": part for (one, name), (part, said) in found.items() if said.interval.known}
     rows = [

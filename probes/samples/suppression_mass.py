@@ -28,6 +28,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
+from probes.stats import SHARE
 from probes.stats.bootstrap import Statistic
 from probes.stats.contrast import Measured
 
@@ -133,5 +134,5 @@ def new_mass(texts: pd.DataFrame, *, negligible: float = NEGLIGIBLE) -> dict[str
     for name, kept in (("new mass", texts["correct"] >= 0), ("new mass, right", texts["correct"] == 1)):
         means = new[kept].groupby(texts.loc[kept, "problem"], sort=True).mean()
         share = means.to_numpy(dtype=float)[:, None]
-        out[name] = Measured.of_means([str(one) for one in means.index], share, within=(0.0, 1.0))
+        out[name] = Measured.of_means([str(one) for one in means.index], share, within=SHARE)
     return out

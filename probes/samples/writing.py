@@ -25,7 +25,7 @@ import plotly.graph_objects as go
 
 from hooks.rollouts import Rollouts
 from probes.results import Result, manifest
-from probes.stats import Estimate, problem_means
+from probes.stats import GAP, Estimate, problem_means
 from probes.stats.bootstrap import bootstrap_table
 from probes.stats.contrast import Measured, beside
 
@@ -128,7 +128,7 @@ def _gaps(base: pd.DataFrame, tuned: pd.DataFrame) -> dict[str, Measured]:
     out = {}
     for name in (name for name in base.columns if not name.startswith("_") and name in tuned.columns):
         values = np.stack([table[name].to_numpy(dtype=float) for table in sides], axis=1)
-        within = (-1.0, 1.0) if name in SHARES else None
+        within = GAP if name in SHARES else None
         out[f"{name}, rl - base"] = Measured.of_means(shared, values, _last_minus_first, within=within)
     pooled = np.concatenate([table[["_surprise", "tokens"]].to_numpy(dtype=float) for table in sides], axis=1)
     out["surprise, rl - base"] = Measured.of_means(shared, pooled, _ratio_difference)

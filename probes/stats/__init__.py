@@ -11,11 +11,13 @@ from probes.stats.bootstrap import bootstrap_problems, bootstrap_weights, paired
 from probes.stats.intervals import Estimate, Interval
 from probes.stats.permutation import permutation_p, sign_flip_p, two_sample_p
 from probes.stats.problems import Column, as_floats, problem_means
-from probes.stats.proportions import benjamini_hochberg, wilson
+from probes.stats.proportions import GAP, SHARE, benjamini_hochberg, wilson
 from probes.stats.ranking import auroc, auroc_difference, auroc_interval
 from probes.stats.ratios import ratio
 
 __all__ = [
+    "GAP",
+    "SHARE",
     "Column",
     "Estimate",
     "Interval",

@@ -11,6 +11,9 @@ from scipy.special import ndtri
 from probes.stats.intervals import Estimate
 from probes.stats.problems import Column, as_floats
 
+SHARE, GAP = (0.0, 1.0), (-1.0, 1.0)
+"""Bounds of a share, and of the difference of two."""
+
 
 def wilson(successes: int | float, n: int, *, level: float = 0.95) -> Estimate:
     """A proportion with Wilson's score interval (Wilson 1927, JASA 22), which stays honest at 0 and at 1.

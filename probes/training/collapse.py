@@ -25,7 +25,7 @@ from scipy.stats import hypergeom
 
 from hooks.streams import stream
 from probes.results import Result, manifest
-from probes.stats import Estimate
+from probes.stats import GAP, SHARE, Estimate
 from probes.stats.bootstrap import bootstrap_table
 from probes.training.series import Checkpoint, Series
 
@@ -50,8 +50,6 @@ class Collapse(Result):
     samples: int
     """Samples of each problem at each checkpoint."""
     problems: int
-    level: float = 0.95
-    """Of all intervals."""
 
     def change(self, measure: str) -> Estimate:
         """Change of one measure from the first to the last checkpoint.
@@ -140,7 +138,7 @@ def collapse(
     for one, table in zip(series.checkpoints, tables, strict=True):
         row: dict[str, object] = {"checkpoint": one.name, "step": one.step}
         for name in MEASURES:
-            found = bootstrap_table(table[[name]].to_numpy(), within=(0.0, 1.0), n_boot=n_boot, level=level, seed=seed)
+            found = bootstrap_table(table[[name]].to_numpy(), within=SHARE, n_boot=n_boot, level=level, seed=seed)
             row |= {name: found.value, f"{name}_low": found.low, f"{name}_high": found.high}
         rows.append(row)
     return Collapse(
@@ -148,7 +146,6 @@ def collapse(
         changes=_changes(tables[0], tables[-1], n_boot, level, seed),
         samples=series.samples,
         problems=len(series.problems),
-        level=level,
         manifest=manifest(
             measure="training.collapse", n=n, pairs=len(chosen), samples=series.samples, n_boot=n_boot, level=level,
             seed=seed, labelled=labels is not None,
@@ -233,7 +230,7 @@ def _changes(first: pd.DataFrame, last: pd.DataFrame, n_boot: int, level: float,
     rows = []
     for name, sign in MEASURES.items():
         table = np.stack([first[name].to_numpy(dtype=float), last[name].to_numpy(dtype=float)], axis=1)
-        found = bootstrap_table(table, lambda a, b: b - a, within=(-1.0, 1.0), n_boot=n_boot, level=level, seed=seed)
+        found = bootstrap_table(table, lambda a, b: b - a, within=GAP, n_boot=n_boot, level=level, seed=seed)
         less = bool(np.sign(found.value) == sign) if sign and found.excludes_zero else None
         rows.append(
             {"measure": name, "change": found.value, "low": found.low, "high": found.high, "problems": found.n,

@@ -23,7 +23,7 @@ import pandas as pd
 from jaxtyping import Bool, Float, Int
 from scipy.sparse import csr_matrix
 
-from probes.stats import bootstrap_weights, percentile_interval
+from probes.stats import SHARE, bootstrap_weights, percentile_interval
 from probes.training.phrases import Corpus, Matches, entropy, planning
 from probes.training.series import Series
 
@@ -31,7 +31,7 @@ HIGH = 0.2
 """Share of a checkpoint's tokens that count as of high entropy (arXiv 2506.01939)."""
 PHRASES = ("semantic_entropy", "conditional_entropy")
 WITHIN = {
-    **dict.fromkeys(("accuracy", "planning_share", "planning_of_high_entropy", "words_in_phrases"), (0.0, 1.0)),
+    **dict.fromkeys(("accuracy", "planning_share", "planning_of_high_entropy", "words_in_phrases"), SHARE),
     **dict.fromkeys((*PHRASES, "entropy_planning", "entropy_execution"), (0.0, math.inf)),
 }
 """Bounds of the measures: where all draws are alike, a share has ends by them and an entropy has none."""

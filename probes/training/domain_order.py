@@ -27,13 +27,11 @@ from scipy.special import ndtri
 from scipy.stats import rankdata
 
 from probes.results import Result, manifest
-from probes.stats import Estimate, percentile_interval
+from probes.stats import GAP, SHARE, Estimate, percentile_interval
 from probes.training.domains import Cells, DomainRun, Scores, cells
 
 FEWEST_ORDERS = 5
 """Orders below which no correlation of predicted with actual ends is given."""
-SHARE, GAP = (0.0, 1.0), (-1.0, 1.0)
-"""Bounds of an accuracy and of the difference of two."""
 
 
 @dataclass(frozen=True, repr=False, eq=False)

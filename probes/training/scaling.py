@@ -26,7 +26,7 @@ from jaxtyping import Float
 from scipy.stats import f as f_distribution
 
 from probes.results import Result, manifest
-from probes.stats import Column, Estimate, as_floats, bootstrap_weights, percentile_interval
+from probes.stats import SHARE, Column, Estimate, as_floats, bootstrap_weights, percentile_interval
 from probes.training.forecast import FORMS, forecast, half_of
 from probes.training.sigmoid import Reference, SigmoidFit, fit_sigmoid, grid_tops
 from probes.training.windows import FEWEST, Window, moved_windows
@@ -255,9 +255,7 @@ def _points(
     """All checkpoints with intervals over problems and the fitted curves; a curve has no value at compute zero."""
     ends = [(math.nan, math.nan)] * len(x)
     if drawn is not None:
-        found = [
-            percentile_interval(column, n=drawn.problems, level=level, within=(0.0, 1.0)) for column in drawn.scores.T
-        ]
+        found = [percentile_interval(column, n=drawn.problems, level=level, within=SHARE) for column in drawn.scores.T]
         ends = [(one.low, one.high) for one in found]
     columns: dict[str, Any] = {
         "compute": x, "score": y, "low": [low for low, _ in ends], "high": [high for _, high in ends], "used": used,

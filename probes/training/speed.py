@@ -24,13 +24,11 @@ import plotly.graph_objects as go
 from jaxtyping import Float
 
 from probes.results import Result, manifest
-from probes.stats import Estimate, bootstrap_weights, percentile_interval
+from probes.stats import GAP, SHARE, Estimate, bootstrap_weights, percentile_interval
 from probes.training.series import Checkpoint, Series
 
 SHARES = (0.5, 0.9)
 """Shares of the final gain whose arrival is told."""
-Bounds = tuple[float, float] | None
-"""Of a figure, where it has any."""
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -109,20 +107,21 @@ def speed(
     rows, points = [], []
     for name, table in tables.items():
         steps, scores = series[name].steps, weights @ table / problems
-        gain = _estimate(scores[:, -1] - scores[:, 0], problems, level, (-1.0, 1.0))
+        gain = _estimate(scores[:, -1] - scores[:, 0], problems, level, GAP)
+        end = _estimate(scores[:, -1], problems, level, SHARE)
         known = gain.interval.known and gain.low > 0
         curves = rising(scores) if known else scores
         for share in shares:
             at = arrivals(steps, curves, share) if known else np.full(len(scores), math.nan)
             first.setdefault(share, at)
             held = at / first[share] if at is not first[share] else np.full(len(at), math.nan)
-            found = (
-                ("steps", at, None), ("gain", scores[:, -1] - scores[:, 0], (-1.0, 1.0)),
-                ("end", scores[:, -1], (0.0, 1.0)), ("ratio", held, None),
-            )  # fmt: skip
-            rows.append({"run": name, "share": share} | _columns(found, problems, level))
+            found = {
+                "steps": _estimate(at, problems, level), "gain": gain, "end": end,
+                "ratio": _estimate(held, problems, level),
+            }  # fmt: skip
+            rows.append({"run": name, "share": share} | _columns(found))
         points += [
-            {"run": name, "step": float(step)} | _columns((("accuracy", column, (0.0, 1.0)),), problems, level)
+            {"run": name, "step": float(step)} | _columns({"accuracy": _estimate(column, problems, level, SHARE)})
             for step, column in zip(steps, scores.T, strict=True)
         ]
     made = manifest(measure="training.speed", shares=list(shares), n_boot=n_boot, level=level, seed=seed)
@@ -165,15 +164,14 @@ def _common(series: Mapping[str, Series]) -> tuple[dict[str, np.ndarray], int]:
     return {name: table.loc[common].to_numpy() for name, table in tables.items()}, len(common)
 
 
-def _estimate(values: np.ndarray, problems: int, level: float, within: Bounds = None) -> Estimate:
+def _estimate(values: np.ndarray, problems: int, level: float, within: tuple[float, float] | None = None) -> Estimate:
     draws = values[1:] if len(values) > 1 else np.full(1, math.nan)
     ends = percentile_interval(draws, n=problems, level=level, within=within)
     return Estimate(float(values[0]), ends.low, ends.high, problems, "bootstrap over problems", level)
 
 
-def _columns(found: Sequence[tuple[str, np.ndarray, Bounds]], problems: int, level: float) -> dict[str, float]:
+def _columns(found: Mapping[str, Estimate]) -> dict[str, float]:
     out: dict[str, float] = {}
-    for name, values, within in found:
-        one = _estimate(values, problems, level, within)
+    for name, one in found.items():
         out |= {name: one.value, f"{name}_low": one.low, f"{name}_high": one.high}
     return out

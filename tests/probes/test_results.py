@@ -27,6 +27,8 @@ def test_prints_a_headline_and_a_short_table() -> None:
     assert "18 more" in text
     assert repr(sample) == text
     assert sample.manifest["seed"] == 1
+    assert sample.level == 0.95
+    assert Sample(sample.frame, manifest={"level": 0.8}).level == 0.8
 
 
 def test_missing_reads_as_not_measured() -> None:

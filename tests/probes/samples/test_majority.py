@@ -73,6 +73,7 @@ def test_a_base_that_prefers_the_right_answer_catches_up_by_voting() -> None:
     # The base is right four times in ten and its errors are scattered; RL is right nine times in ten.
     base, rl = drawn(np.full(60, 0.4), 32, seed=1), drawn(np.full(60, 0.9), 32, seed=2)
     found = majority(base, rl, n_boot=300)
+    assert majority(base, rl, n_boot=50, level=0.8).at(1).level == 0.8
     draw = np.random.default_rng(0)
     votes = draw.multinomial(8, [0.4, *[0.15] * 4], size=4000)
     top = votes.max(axis=1)

@@ -95,6 +95,8 @@ def test_intervals_of_the_share_cover_at_about_their_level():
 def test_equal_models_have_no_share_and_no_new_mass():
     world = Policies(right=4)
     found = suppression(world.sample(16), world.sample(8, who="rl"))
+    narrow = suppression(world.sample(16), world.sample(8, who="rl"), n_boot=50, level=0.8)
+    assert narrow.figure("sequence", "right").level == 0.8
     for level in ("sequence", "token", "mass"):
         assert math.isnan(found.figure(level, "suppression share").value)
         assert found.figure(level, "right minus wrong").value == pytest.approx(0, abs=1e-9)
